@@ -1,0 +1,69 @@
+"""Spec and Stage: the only two abstractions."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Generic, TypeAlias, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+Column: TypeAlias = np.ndarray
+Batch: TypeAlias = dict[str, Column]
+
+
+class Spec(BaseModel):
+    """Frozen description of one choice: numbers, strings and other specs, never a live object.
+
+    Equal specs mean the same experiment. `canonical` is the text that identifies one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def canonical(self) -> str:
+        """Return the canonical JSON of this spec: sorted keys, no spaces."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits of the BLAKE2 hash of the canonical JSON."""
+        return digest(self.model_dump(mode="json"))[:16]
+
+
+def canonical_json(value: JsonValue) -> str:
+    """Return JSON with sorted keys and no spaces, so that equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: JsonValue) -> str:
+    """Return 32 hex digits of the BLAKE2 hash of the canonical JSON of `value`."""
+    return hashlib.blake2b(canonical_json(value).encode(), digest_size=16).hexdigest()
+
+
+S = TypeVar("S", bound=Spec)
+
+
+class Stage(ABC, Generic[S]):
+    """One row in, one row out: `writes` is added, nothing else is touched.
+
+    A stage is built once per Ray actor, so load weights in `__init__`. A row that failed earlier carries its reason in
+    the column `error`; a stage must pass it on and write missing values (NaN, null) for it.
+    """
+
+    reads: ClassVar[tuple[str, ...]]
+    writes: ClassVar[tuple[str, ...]]
+
+    def __init__(self, spec: S) -> None:
+        self.spec = spec
+
+    @abstractmethod
+    def transform(self, batch: Mapping[str, Column]) -> Batch:
+        """Return the columns named in `writes`, each with one entry per row."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        rows = len(next(iter(batch.values())))
+        new = self.transform(batch)
+        got = {name: len(column) for name, column in new.items()}
+        if got != (want := dict.fromkeys(self.writes, rows)):
+            raise ValueError(f"{type(self).__name__} must write {want} (column: rows), but wrote {got}")
+        return batch | new
