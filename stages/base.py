@@ -3,8 +3,8 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Generic, TypeAlias, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -56,14 +56,40 @@ class Stage(ABC, Generic[S]):
     def __init__(self, spec: S) -> None:
         self.spec = spec
 
+    @classmethod
+    def columns(cls, spec: S) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: ARG003
+        """Return what this stage reads and writes under `spec`, for stages whose names depend on it."""
+        return cls.reads, cls.writes
+
     @abstractmethod
     def transform(self, batch: Mapping[str, Column]) -> Batch:
         """Return the columns named in `writes`, each with one entry per row."""
 
     def __call__(self, batch: Batch) -> Batch:
+        """Return the batch with the columns that this stage writes."""
         rows = len(next(iter(batch.values())))
         new = self.transform(batch)
         got = {name: len(column) for name, column in new.items()}
-        if got != (want := dict.fromkeys(self.writes, rows)):
+        if got != (want := dict.fromkeys(self.columns(self.spec)[1], rows)):
             raise ValueError(f"{type(self).__name__} must write {want} (column: rows), but wrote {got}")
         return batch | new
+
+
+AnyStage: TypeAlias = Stage[Any]
+"""A stage whose spec does not matter, as in a list of steps."""
+
+
+def objects(values: Iterable[object]) -> Column:
+    """Return a column of Python objects, one per row: texts, bytes, arrays of any shape; None where one is missing."""
+    listed = list(values)
+    column = np.empty(len(listed), dtype=object)
+    for row, value in enumerate(listed):  # a slice assignment would take arrays of one shape apart
+        column[row] = value
+    return column
+
+
+def spread(values: Iterable[float], rows: Sequence[int], length: int) -> Column:
+    """Return a column of `length` numbers with `values` at `rows`, and NaN elsewhere."""
+    column = np.full(length, np.nan)
+    column[list(rows)] = list(values)
+    return column

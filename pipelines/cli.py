@@ -1,0 +1,193 @@
+"""The commands over pipelines; `tuning.cli` adds those that train and search, and is what users call."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.config import UserError, load
+from pipelines.run import RunFailed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipelines.ask import Asked
+    from pipelines.robustness import Robustness
+
+app = typer.Typer(
+    name="seedquake",
+    help="Shake the seed of a diffusion model and measure what breaks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+zoo = typer.Typer(help="The embedded models.", no_args_is_help=True)
+app.add_typer(zoo, name="zoo")
+
+Config = Annotated[str, typer.Argument(help="A YAML file, or a packaged config such as robustness_demo.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as a.b=c, such as seeds.count=20.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+console = Console()
+T = TypeVar("T")
+
+
+@app.callback()
+def options(debug: Debug = False) -> None:
+    """Shake the seed of a diffusion model and measure what breaks."""
+    global _debug  # noqa: PLW0603  the one switch that `main` reads
+    _debug = debug
+
+
+_debug = False
+
+
+@app.command()
+def robustness(config: Config, overrides: Overrides = None) -> None:
+    """Shift the seed latents of a text-to-image model: does it break, at what strength, which classes first."""
+    from pipelines import ask, cluster, plan, tracking
+    from pipelines.progress import Watcher
+
+    question = resolve(config, overrides)
+    found = plan.plan(question)
+    plan.refuse(question, found)
+    run = question.spec.run
+    console.print(
+        f"{found.rows} images, {found.stored} of them in the store; {plan.duration(found.seconds)}", highlight=False
+    )
+    cluster.connect(run, [question.generation])
+    uri = tracking.address(run.tracking_uri, run.output)
+    with tracking.tracked(uri, run.experiment, question.spec.name, "robustness") as tracker, Watcher(console) as watch:
+        tracker.parameters(question.spec)
+        asked = ask.ask(question, tracker, watch)
+    if asked.swept:
+        plan.remember(question, asked.swept)
+    show(asked)
+    console.print(f"\n[bold]{asked.page.verdict}[/bold]", highlight=False)
+    console.print(f"\nreport   {asked.report}\nsamples  {question.spec.store}", highlight=False, soft_wrap=True)
+    console.print(f"browse   seedquake ui {run.output}", highlight=False, soft_wrap=True)
+
+
+@app.command(name="plan")
+def plan_command(config: Config, overrides: Overrides = None) -> None:
+    """Say what a config would do, what it would cost and what is done already; starts nothing."""
+    from pipelines import plan
+
+    question = resolve(config, overrides)
+    question.generation.check(question.grid.rows(first_row()))
+    for line in plan.lines(question, plan.plan(question)):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, such as runs/robustness_demo-1234abcd.")],
+) -> None:
+    """Make a run's report again from its stored rows."""
+    from pipelines import ask
+    from pipelines.judge_control import judged
+
+    if not (run / "spec.yaml").is_file():
+        raise UserError(f"report: expected the folder of a run with its spec.yaml, found none in {run}")
+    question = resolve(str(run / "spec.yaml"), [f"run.output={run.parent}"])
+    answers = ask.answer(question)
+    if not answers.cells:
+        raise UserError(f"report: expected samples in {question.spec.store}, found none of this question; run it first")
+    asked = ask.report(question, answers, judged(question, answers, None), None)
+    show(asked)
+    console.print(f"\nreport   {asked.report}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def ui(
+    output: Annotated[str, typer.Argument(help="The output folder of the runs.")] = "runs",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Browse the experiments in MLflow, on 127.0.0.1."""
+    from pipelines import tracking
+
+    if not (Path(output) / "mlflow.db").is_file():
+        raise UserError(f"ui: expected {output}/mlflow.db, found none; run a question first or name its output folder")
+    console.print(f"MLflow on http://127.0.0.1:{port}, Ctrl-C ends it", highlight=False)
+    raise typer.Exit(tracking.serve(tracking.address(None, output), port))
+
+
+@zoo.command(name="list")
+def zoo_list() -> None:
+    """List the embedded models with their size and quality."""
+    from stages.models import zoo as models
+
+    table = Table("model", "size", "quality", box=None)
+    for name in models.NAMES:
+        card = models.card(name)
+        bytes_ = sum((models.path(name) / file).stat().st_size for file in card.sha256)
+        best = card.figures[0]
+        quality = f"{best.name} {best.value:.3f} [{best.low:.3f}, {best.high:.3f}] (n={best.n})"
+        table.add_row(f"zoo:{name}", f"{bytes_ / 2**20:.1f} MiB", quality)
+    console.print(table)
+
+
+def resolve(config: str, overrides: list[str] | None) -> "Robustness":
+    """Return a checked question; every mistake in it becomes one sentence."""
+    from pipelines.robustness import Robustness, RobustnessSpec
+
+    spec = load(RobustnessSpec, config, overrides or [])
+    question = asked_of_user(lambda: Robustness(spec))
+    asked_of_user(lambda: question.generation.check(question.grid.rows(first_row())))
+    return question
+
+
+def first_row() -> "np.ndarray":
+    """Return the number of the first row: its columns stand for those of all."""
+    import numpy as np
+
+    return np.zeros(1, dtype=np.int64)
+
+
+def asked_of_user(make: Callable[[], T]) -> T:
+    """Return what `make` makes; what it refuses is the user's to fix."""
+    try:
+        return make()
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from error
+
+
+def show(asked: "Asked") -> None:
+    """Print the table."""
+    keep = ["perturbation", "n", "top-1", "change", "p (Holm)", "judge top-1", "unbroken, tinted", "CLIP score"]
+    table = Table(*keep, box=None, header_style="bold", pad_edge=False)
+    for _, row in asked.page.shown.iterrows():
+        table.add_row(*(str(row[name]) for name in keep))
+    console.print(table)
+
+
+def main(application: typer.Typer = app) -> None:
+    """Run a command: status 0 for success, 1 for a failed run, 2 for what the user must fix; one sentence for each."""
+    try:
+        application(standalone_mode=False)
+    except Exception as error:
+        if _debug:
+            raise
+        sys.exit(explained(error))
+    except KeyboardInterrupt:
+        print("stopped; finished rows are kept, the same command goes on from there", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+
+
+def explained(error: Exception) -> int:
+    """Print an error as one sentence and return the exit status."""
+    import click
+
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return 2
+    text = str(error) or type(error).__name__
+    if not isinstance(error, UserError | RunFailed):
+        text = f"{type(error).__name__}: {' '.join(text.split())[:500]} (--debug shows where)"
+    print(f"seedquake: {text}", file=sys.stderr)  # noqa: T201
+    return 2 if isinstance(error, UserError) else 1

@@ -1,0 +1,80 @@
+"""Ray, set up once: started or joined, and asked whether it can ever hold the actors."""
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+
+from pipelines.config import UserError
+from pipelines.pipeline import Compute, Pipeline
+from pipelines.run import RunSpec
+
+
+def connect(run: RunSpec, pipelines: Sequence[Pipeline]) -> None:
+    """Start or join Ray and refuse what it can never schedule; raises `UserError`."""
+    import ray
+
+    if not ray.is_initialized():
+        start(run, max(reserved(p, run)[0] for p in pipelines))
+    quiet()
+    have: dict[str, float] = ray.cluster_resources()
+    for pipeline in pipelines:
+        refuse_impossible(pipeline, run, have)
+
+
+def start(run: RunSpec, cpus: float) -> None:
+    """Start a local Ray large enough for the actors, or join a cluster."""
+    import ray
+
+    if run.address != "local":
+        try:
+            ray.init(address=run.address, log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"run.address: expected a running Ray at {run.address!r}, found none ({reason})") from None
+        return
+    # A machine with fewer cores than actors still runs them: the cores are shared, the count is only bookkeeping.
+    # Ray prints a harmless warning for every actor that may restart, from C++, at error level.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    count = max(os.cpu_count() or 1, math.ceil(cpus))
+    ray.init(address="local", num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def quiet() -> None:
+    """Leave progress to us and give up on a run that stands still."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = 1800
+    context.wait_for_min_actors_s = 600
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def reserved(pipeline: Pipeline, run: RunSpec) -> tuple[float, float]:
+    """Return the CPUs and GPUs that all pools of a pipeline hold at once, and one CPU for reading."""
+    pools = [pool.compute for pool in pipeline.pools(run.layout)]
+    cpus = sum(c.actors * c.cpus for c in pools if not c.gpus)
+    return cpus + 1, sum(c.actors * c.gpus for c in pools)
+
+
+def refuse_impossible(pipeline: Pipeline, run: RunSpec, have: dict[str, float]) -> None:
+    """Raise `UserError` where the cluster can never hold all pools at once: Ray would wait for ever."""
+    for name, needed, setting in zip(("CPU", "GPU"), reserved(pipeline, run), ("cpus", "gpus"), strict=True):
+        if needed > have.get(name, 0) + 1e-9:
+            raise UserError(
+                f"{pipeline.name}: expected a cluster with at least {needed:g} {name}s for {describe(pipeline, run)}, "
+                f"found {have.get(name, 0):g}; "
+                f"lower run.generate.actors, run.generate.{setting} or run.measure.{setting}, or add nodes"
+            )
+
+
+def describe(pipeline: Pipeline, run: RunSpec) -> str:
+    """Return the pools in words."""
+    return ", ".join(f"{p.compute.actors} x ({p.name}: {amount(p.compute)})" for p in pipeline.pools(run.layout))
+
+
+def amount(compute: Compute) -> str:
+    """Return what one actor reserves, in words."""
+    return f"{compute.gpus:g} GPU" if compute.gpus else f"{compute.cpus:g} CPU"

@@ -1,0 +1,76 @@
+"""Numbered rows as a Ray data set with one block a batch; the only file that builds data sets."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from stages.base import Batch
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+    from pipelines.pipeline import Compute
+
+MAX_TASKS = 200
+ROWS_PER_TASK = 4096
+TRIES_AFTER_A_CRASH = 3
+
+
+def numbered(count: int, expand: Callable[[np.ndarray], pa.Table], batch_size: int) -> "Dataset":
+    """Return what `expand` makes of the row numbers 0 to count - 1.
+
+    It runs in tasks, some thousand numbers at a time, so the driver never holds the rows: a data set of 10^8 rows costs
+    it no more than one of 10^3.
+    """
+    import ray.data
+
+    def expanded(batch: Batch) -> pa.Table:
+        return expand(batch["id"])
+
+    blocks = max(1, min(MAX_TASKS, count // (4 * batch_size)))
+    numbers = ray.data.range(count, override_num_blocks=blocks)
+    rows = numbers.map_batches(expanded, batch_size=ROWS_PER_TASK, batch_format="numpy", num_cpus=1)  # type: ignore[arg-type]
+    return rows.repartition(target_num_rows_per_block=batch_size)
+
+
+def loaded(paths: Sequence[str], load: Callable[[str], Iterator[pa.Table]], batch_size: int) -> "Dataset":
+    """Return the rows that `load` finds in each file."""
+    import ray.data
+
+    def expanded(batch: Batch) -> Iterator[pa.Table]:
+        for path in batch["path"]:
+            yield from load(str(path))
+
+    files = ray.data.from_items([{"path": p} for p in paths], override_num_blocks=max(1, min(MAX_TASKS, len(paths))))
+    rows = files.map_batches(expanded, batch_format="numpy", num_cpus=1)  # type: ignore[arg-type]
+    return rows.repartition(target_num_rows_per_block=batch_size)
+
+
+def pooled(
+    dataset: "Dataset", worker: type, arguments: Sequence[object], compute: "Compute", batch_size: int
+) -> "Dataset":
+    """Return the data set mapped over a pool of actors of fixed size.
+
+    A batch whose process dies is tried a few times more, then the run fails: endless restarts would hide a row that
+    always crashes.
+    """
+    from ray.data import ActorPoolStrategy
+
+    with warnings.catch_warnings():
+        # Ray has no other way yet to bound the tries of an actor's task.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        return dataset.map_batches(
+            worker,
+            fn_constructor_args=tuple(arguments),
+            batch_size=batch_size,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=compute.actors),
+            # Ray advises against reserving both for one actor.
+            num_gpus=compute.gpus or None,
+            num_cpus=None if compute.gpus else compute.cpus,
+            max_restarts=-1,
+            max_task_retries=TRIES_AFTER_A_CRASH,
+        )

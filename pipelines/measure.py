@@ -1,0 +1,51 @@
+"""Measures: stages whose columns are stored beside the samples, under a table of their own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.pipeline import ONE_ACTOR, Compute, Pipeline, Step
+from pipelines.save import LoadImages, SaveMeasured, SaveMeasuredSpec, SaveSamples, SaveSamplesSpec
+from stages.base import AnyStage, Spec, digest
+from stages.generate import Generate, GenerateSpec
+
+KEEP = ("number", "error")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measuring stage, and the fingerprint of the weights that it uses."""
+
+    stage: type[AnyStage]
+    spec: Spec
+    weights: str = ""
+    compute: Compute = ONE_ACTOR
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns that it writes."""
+        return self.stage.columns(self.spec)[1]
+
+    @property
+    def table(self) -> str:
+        """Return the table's name: the stage, and the hash of everything that determines its numbers."""
+        apart = set(getattr(self.spec, "placement", ()))
+        settings = self.spec.model_dump(mode="json", exclude=apart)
+        return f"measured/{self.stage.__name__.lower()}-{digest([settings, self.weights])[:16]}"
+
+    def steps(self, store: str) -> tuple[Step, ...]:
+        """Return the steps that measure and publish."""
+        save = SaveMeasuredSpec(store=store, table=self.table, measured=self.columns)
+        return Step(self.stage, self.spec, self.compute), Step(SaveMeasured, save, None)
+
+
+def generation(name: str, spec: GenerateSpec, compute: Compute, measures: Sequence[Measure], store: str) -> Pipeline:
+    """Return the pipeline that draws samples, publishes them at once, then measures and publishes what was measured."""
+    save = Step(SaveSamples, SaveSamplesSpec(store=store), None)
+    measuring = [step for measure in measures for step in measure.steps(store)]
+    return Pipeline(name, Step(Generate, spec, compute), save, *measuring, keep=KEEP)
+
+
+def measurement(name: str, measures: Sequence[Measure], store: str) -> Pipeline:
+    """Return the pipeline that measures samples which are in the store already."""
+    measuring = [step for measure in measures for step in measure.steps(store)]
+    return Pipeline(name, Step(LoadImages, Spec()), *measuring, keep=KEEP)

@@ -1,0 +1,114 @@
+"""What runs, with what, where: a list of steps, checked from first to last before any actor starts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import pyarrow as pa
+from pydantic import Field
+
+from pipelines.columns import pack, unpack
+from pipelines.flow import pooled
+from stages.base import AnyStage, Spec
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+Layout: TypeAlias = Literal["fused", "staged"]
+
+
+class Compute(Spec):
+    """What one pool of actors gets."""
+
+    actors: int = Field(1, ge=1, le=10_000, description="Actors in the pool.")
+    cpus: float = Field(1.0, gt=0, le=1024, description="Cores, and threads, of an actor without a GPU.")
+    gpus: float = Field(0.0, ge=0, le=64, description="GPUs of each actor; fractions share one device.")
+
+
+ONE_ACTOR = Compute()
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage, its spec and where it runs."""
+
+    stage: type[AnyStage]
+    spec: Spec
+    compute: Compute | None = ONE_ACTOR
+    """None: in the actors of the step before."""
+
+    @property
+    def name(self) -> str:
+        """Return the stage's name, for messages and plans."""
+        return self.stage.__name__
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Steps that share actors, so that nothing between them crosses the object store."""
+
+    steps: tuple[Step, ...]
+    compute: Compute
+
+    @property
+    def name(self) -> str:
+        """Return the names of the steps."""
+        return " + ".join(step.name for step in self.steps)
+
+
+class Worker:
+    """The actor of a pool: builds its stages once, then applies them to every batch."""
+
+    def __init__(self, steps: tuple[Step, ...], keep: tuple[str, ...]) -> None:
+        self.stages = [step.stage(step.spec) for step in steps]
+        self.keep = keep
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Return the rows with every stage applied, or only the columns in `keep`."""
+        batch = unpack(rows)
+        for stage in self.stages:
+            batch = stage(batch)
+        return pack({name: batch[name] for name in self.keep or batch})
+
+
+class Pipeline:
+    """A list of steps that is called on a data set and returns one.
+
+    `keep` names the columns that come back to the driver: never images.
+    """
+
+    def __init__(self, name: str, *steps: Step, keep: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.steps = steps
+        self.keep = keep
+
+    def check(self, columns: Iterable[str]) -> None:
+        """Follow the columns through every step; raises `ValueError` at the first that cannot run."""
+        have = set(columns)
+        for number, step in enumerate(self.steps, start=1):
+            where = f"{self.name}, step {number} ({step.name})"
+            reads, writes = step.stage.columns(step.spec)
+            if missing := sorted(set(reads) - have):
+                raise ValueError(f"{where} reads {missing}, but only {sorted(have)} exist by then")
+            if clobbered := sorted(set(writes) & have - set(reads)):
+                raise ValueError(f"{where} writes {clobbered}, which already exist")
+            have |= set(writes)
+        if missing := sorted(set(self.keep) - have):
+            raise ValueError(f"{self.name} keeps {missing}, but only {sorted(have)} exist at the end")
+
+    def pools(self, layout: Layout) -> list[Pool]:
+        """Return the pools of a layout: one for all steps, or one for each step that asks for one."""
+        asking = [step.compute for step in self.steps if step.compute]
+        if layout == "fused":
+            return [Pool(self.steps, max(asking, key=lambda c: (c.gpus, c.actors * c.cpus)))]
+        starts = [i for i, step in enumerate(self.steps) if step.compute]
+        groups = [self.steps[i:j] for i, j in zip(starts, [*starts[1:], len(self.steps)], strict=True)]
+        return [Pool(group, compute) for group, compute in zip(groups, asking, strict=True)]
+
+    def __call__(self, dataset: "Dataset", layout: Layout, batch_size: int) -> "Dataset":
+        """Return the data set with every step applied; one block is one batch."""
+        pools = self.pools(layout)
+        for pool in pools:
+            keep = self.keep if pool is pools[-1] else ()
+            dataset = pooled(dataset, Worker, (pool.steps, keep), pool.compute, batch_size)
+        return dataset

@@ -1,0 +1,156 @@
+"""What a command would do, without starting anything."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.cluster import amount, reserved
+from pipelines.config import UserError
+from pipelines.robustness import Robustness
+from pipelines.rows import done
+from pipelines.save import SAMPLES
+from pipelines.store import Store
+from pipelines.sweep import Swept
+
+UNKNOWN = "not known before a first run; try seeds.count=1"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much there is to do, and what it should cost."""
+
+    rows: int
+    stored: int
+    seconds: float
+    """Expected seconds; NaN where no earlier run measured a rate."""
+    disk_bytes: float
+    """Expected new bytes; NaN where the store has no such picture yet."""
+    weights_bytes: int
+    """Bytes of the local weights of all models; 0 for those still on a hub."""
+
+
+def plan(question: Robustness) -> Plan:
+    """Return the plan of a question; reads the store, starts nothing."""
+    store = Store(question.spec.store)
+    grid = question.grid
+    stored = int(np.bitwise_count(done(store, grid, question.spec.run.retry_failed)).sum())
+    todo = len(grid) - stored
+    rate = read_rates(question).get(rate_key(question), float("nan"))
+    return Plan(len(grid), stored, todo / rate, todo * bytes_per_row(store), weights(question))
+
+
+def lines(question: Robustness, found: Plan) -> Iterator[str]:
+    """Yield the plan as text."""
+    run, pipeline = question.spec.run, question.generation
+    yield f"question   robustness, {question.spec.name}, {question.spec.identity()}"
+    yield f"model      {question.spec.model}, weights {question.revision}"
+    yield from (f"prompts    {p.text!r}: {p.note}" for p in question.prompts if p.note)
+    yield "steps"
+    for step in pipeline.steps:
+        reads, writes = step.stage.columns(step.spec)
+        what = f"reads {', '.join(reads)}" + (f"; writes {', '.join(writes)}" if writes else "; publishes")
+        yield f"  {step.name:13} {what}"
+    cpus, gpus = reserved(pipeline, run)
+    for pool in pipeline.pools(run.layout):
+        yield f"pool       {pool.compute.actors} x ({pool.name}), {amount(pool.compute)} each"
+    yield f"reserves   {cpus:g} CPU, {gpus:g} GPU, batches of {run.batch_size}"
+    yield f"rows       {found.rows}, in the store {found.stored}, to draw {found.rows - found.stored}"
+    if question.spec.adaptive:
+        yield f"           at most; stops where half widths reach {question.spec.adaptive.target_half_width:g}"
+    yield f"time       {duration(found.seconds)}"
+    yield f"disk       {size(found.disk_bytes)}, free {size(shutil.disk_usage(nearest(run.output)).free)}"
+    yield f"weights    {size(found.weights_bytes)} to load in each pool that uses them, before activations"
+
+
+def refuse(question: Robustness, found: Plan) -> None:
+    """Raise `UserError` for what is known to fail: a folder that cannot be written, a disk that is too small."""
+    output = question.spec.run.output
+    if "://" in output:
+        return
+    try:
+        Path(output).mkdir(parents=True, exist_ok=True)
+        probe = Path(output) / f".probe-{time.time_ns()}"
+        probe.write_bytes(b"seedquake")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"run.output: expected a folder to write to, but {output} cannot be written: {error.strerror}"
+        ) from None
+    if found.disk_bytes > (free := shutil.disk_usage(output).free):
+        raise UserError(
+            f"run.output: expected {size(found.disk_bytes)} free in {output}, found {size(free)}; make room"
+        )
+    if question.spec.run.device == "cuda" and not question.spec.run.generate.gpus:
+        raise UserError("run.device: cuda expects run.generate.gpus above 0, found 0; set run.generate.gpus=1")
+
+
+def remember(question: Robustness, swept: Swept) -> None:
+    """Keep the measured rate for the next plan."""
+    if not swept.drawn or not np.isfinite(swept.rate) or "://" in question.spec.run.output:
+        return
+    rates = read_rates(question) | {rate_key(question): round(swept.rate, 3)}
+    (Path(question.spec.run.output) / "rates.json").write_text(json.dumps(rates, indent=1), encoding="utf-8")
+
+
+def read_rates(question: Robustness) -> dict[str, float]:
+    """Return images per second by `rate_key`, as earlier runs measured them."""
+    try:
+        text = (Path(question.spec.run.output) / "rates.json").read_text(encoding="utf-8")
+        return {str(key): float(rate) for key, rate in json.loads(text).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def rate_key(question: Robustness) -> str:
+    """Return what a rate depends on."""
+    run = question.spec.run
+    where = f"{run.layout} {run.generate.canonical()} batch {run.batch_size} {run.device}"
+    return f"{question.spec.model} {question.revision} {question.grid.samplers[0]} {where}"
+
+
+def bytes_per_row(store: Store) -> float:
+    """Return the mean stored size of a sample; NaN in an empty store."""
+    data = store.dataset(SAMPLES)
+    rows = data.count_rows() if data else 0
+    return sum(p.size for p in store.parts(SAMPLES)) / rows if rows else float("nan")
+
+
+def weights(question: Robustness) -> int:
+    """Return the bytes of all weights that are on this machine."""
+    from stages.models.source import folder
+
+    spec = question.spec
+    paths = [folder(name) for name in (spec.model, spec.classifier, spec.judge, spec.clip) if name]
+    return sum(file.stat().st_size for path in paths if path for file in path.rglob("*.safetensors"))
+
+
+def nearest(path: str) -> Path:
+    """Return the nearest folder above a path that exists."""
+    here = Path(path).absolute()
+    return next(p for p in (here, *here.parents) if p.exists())
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it."""
+    if seconds != seconds:  # noqa: PLR0124  NaN is not itself
+        return UNKNOWN
+    for name, unit in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * unit:
+            return f"about {seconds / unit:.1f} {name}"
+    return f"about {seconds:.0f} seconds"
+
+
+def size(count: float) -> str:
+    """Return bytes as people say them."""
+    if count != count:  # noqa: PLR0124  NaN is not itself
+        return UNKNOWN
+    for name in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.3g} {name}"
+        count /= 1024
+    return f"{count:.1f} TiB"

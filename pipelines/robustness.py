@@ -1,0 +1,157 @@
+"""The question: does the model break when its seed is shaken, at what strength, which classes first.
+
+After "The brittle latent space of diffusion models" (arXiv:2312.11473): images from shifted seed latents, judged by a
+classifier (top-1, top-5) and CLIP. Each difference is to the same prompt and seed without the shift.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import product
+from typing import Annotated, Literal, TypedDict
+
+from pydantic import BeforeValidator, Field, JsonValue
+
+from pipelines.grid import Grid, Seeds
+from pipelines.measure import Measure, generation, measurement
+from pipelines.pipeline import Compute, Pipeline
+from pipelines.prompts import AnyPrompts
+from pipelines.run import RunSpec
+from stages.appearance import Appearance, AppearanceSpec
+from stages.base import Spec, digest
+from stages.classify import Classify, ClassifySpec
+from stages.clip_score import ClipScore, ClipScoreSpec
+from stages.generate import GenerateSpec
+from stages.models.source import fingerprint
+from stages.perturbations import AnyPerturbation, Control
+from stages.sampling import SamplerSpec
+
+
+def swept(entries: JsonValue) -> JsonValue:
+    """Return the entries with every one that holds lists replaced by one entry per combination, in order."""
+    if isinstance(entries, dict):
+        entries = [entries]
+    if not isinstance(entries, list | tuple):
+        return entries
+    return [one for entry in entries for one in (combinations(entry) if isinstance(entry, dict) else [entry])]
+
+
+def combinations(entry: dict[str, JsonValue]) -> Iterator[dict[str, JsonValue]]:
+    """Yield one entry per combination of the values that are lists; the last list changes fastest."""
+    axes = [value if isinstance(value, list | tuple) else [value] for value in entry.values()]
+    for values in product(*axes):
+        yield dict(zip(entry, values, strict=True))
+
+
+class Adaptive(Spec):
+    """Add seeds, in blocks, only where the interval of the top-1 accuracy is still too wide."""
+
+    target_half_width: float = Field(gt=0, lt=0.5, description="Half width of the 95 % interval to reach.")
+    block: int = Field(10, ge=1, description="Seeds per prompt in a block.")
+
+
+class JudgeControl(Spec):
+    """How much of a drop is the judge's: unbroken pictures with the same change of colour and brightness."""
+
+    source: Literal["world", "control"] = Field(
+        "control", description="world: real renders of the embedded models' world. control: the unshifted pictures."
+    )
+    images: int = Field(240, ge=1, description="Pictures per perturbation.")
+
+
+class RobustnessSpec(Spec):
+    """A robustness sweep: prompts x seeds x perturbations x samplers, and what judges the pictures."""
+
+    name: str = Field("robustness", pattern=r"^[\w.-]{1,80}$", description="Name of the run's folder.")
+    model: str = Field(description="zoo:NAME, a local diffusers folder or a hub id, ORG/NAME[@REVISION].")
+    prompts: AnyPrompts
+    seeds: Seeds
+    perturbations: Annotated[tuple[AnyPerturbation, ...], BeforeValidator(swept)] = Field(
+        min_length=1, description="Changes to the seed latent; a list in a setting stands for each of its values."
+    )
+    sampler: Annotated[tuple[SamplerSpec, ...], BeforeValidator(swept)] = Field(
+        min_length=1, description="How latents become pictures; lists as above."
+    )
+    classifier: str = Field(description="zoo:NAME, a timm name, torchvision:NAME/WEIGHTS.")
+    judge: str | None = Field(None, description="A second classifier that shares nothing with the first.")
+    clip: str = Field(description="zoo:NAME, or open_clip's MODEL/PRETRAINED.")
+    adaptive: Adaptive | None = None
+    judge_control: JudgeControl | None = JudgeControl()
+    run: RunSpec = RunSpec()
+
+    def identity(self) -> str:
+        """Return 8 hex digits that name the question: everything but where and how it runs."""
+        return digest(self.model_dump(mode="json", exclude={"run"}))[:8]
+
+    @property
+    def folder(self) -> str:
+        """Return the folder of this question's report."""
+        return f"{self.run.output.rstrip('/')}/{self.name}-{self.identity()}"
+
+    @property
+    def store(self) -> str:
+        """Return the folder of the samples, shared by every question with the same output."""
+        return f"{self.run.output.rstrip('/')}/store"
+
+
+class Robustness:
+    """A sweep, resolved: its grid, its measures and its pipelines. Reads files, starts nothing."""
+
+    def __init__(self, spec: RobustnessSpec) -> None:
+        self.spec = spec
+        self.prompts = spec.prompts.load()
+        self.revision = fingerprint(spec.model)
+        if spec.run.dtype != "auto":
+            self.revision += f"+{spec.run.dtype}"
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Return the whole grid; perturbation 0 is the control."""
+        shifts = [p for p in self.spec.perturbations if not p.is_mildest]
+        return Grid(
+            model=self.spec.model,
+            revision=self.revision,
+            prompts=self.prompts,
+            seeds=self.spec.seeds,
+            perturbations=tuple(dict.fromkeys(p.canonical() for p in [Control(), *shifts])),
+            samplers=tuple(dict.fromkeys(s.canonical() for s in self.spec.sampler)),
+        )
+
+    @cached_property
+    def classifying(self) -> tuple[Measure, ...]:
+        """Return the classifier and, where there is one, the held-out judge."""
+        names = [("", self.spec.classifier), *([("judge_", self.spec.judge)] if self.spec.judge else [])]
+        specs = [ClassifySpec(model=m, prefix=prefix, **placement(self.spec.run)) for prefix, m in names]
+        return tuple(Measure(Classify, s, fingerprint(s.model, "timm"), self.spec.run.measure) for s in specs)
+
+    @cached_property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return every measure of the question."""
+        clip = ClipScoreSpec(model=self.spec.clip, **placement(self.spec.run))
+        return (
+            *self.classifying,
+            Measure(ClipScore, clip, fingerprint(self.spec.clip, "open_clip"), self.spec.run.measure),
+            Measure(Appearance, AppearanceSpec(), "", Compute(cpus=self.spec.run.measure.cpus)),
+        )
+
+    @property
+    def generation(self) -> Pipeline:
+        """Return the pipeline over samples that are not in the store."""
+        generate = GenerateSpec(model=self.spec.model, **placement(self.spec.run))
+        return generation("robustness", generate, self.spec.run.generate, self.measures, self.spec.store)
+
+    def measurement(self, measures: tuple[Measure, ...]) -> Pipeline:
+        """Return the pipeline over samples that are in the store and lack these measures."""
+        return measurement("robustness, measuring", measures, self.spec.store)
+
+
+class Placement(TypedDict):
+    """The settings of a model that say where it runs."""
+
+    batch: int
+    dtype: Literal["auto", "float32", "float16", "bfloat16"]
+    device: Literal["auto", "cpu", "cuda"]
+
+
+def placement(run: RunSpec) -> Placement:
+    """Return where the models of a run run."""
+    return {"batch": run.batch_size, "dtype": run.dtype, "device": run.device}

@@ -1,0 +1,137 @@
+"""Run a pipeline over the rows that the store lacks, with progress, and stop when too many fail."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.columns import pack, unpack
+from pipelines.flow import numbered
+from pipelines.grid import Grid
+from pipelines.pipeline import Compute, Layout, Pipeline
+from stages.base import Batch, Spec
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+
+class RunSpec(Spec):
+    """Where and how to run; never changes a row's content, so it is no part of any id."""
+
+    output: str = Field("runs", description="Folder of the store, the reports and the tracking database.")
+    layout: Layout = Field("fused", description="fused: one actor runs every step. staged: a pool of actors a step.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Images drawn together; also the unit of retry.")
+    generate: Compute = Field(Compute(), description="The pool that draws; in the fused layout the only one.")
+    measure: Compute = Field(Compute(cpus=0.5), description="The pool of each measuring stage in the staged layout.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is decided inside the actor.")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="auto: float32 on a CPU, half precision on a GPU. Another one is part of a row's identity."
+    )
+    address: str = Field("local", description="local: a Ray of its own. auto: a running cluster. Or its address.")
+    max_failed_share: float = Field(0.05, ge=0, le=1, description="The run stops when more rows than this fail.")
+    retry_failed: bool = Field(False, description="Draw rows again that failed in an earlier run.")
+    tracking_uri: str | None = Field(None, description="MLflow's address; empty: mlflow.db in the output folder.")
+    experiment: str = Field("seedquake", description="MLflow experiment.")
+
+
+class RunFailed(RuntimeError):  # noqa: N818  reads as what happened
+    """The run stopped; finished rows are in the store. Printed as it stands, exit status 1."""
+
+
+@dataclass
+class Tally:
+    """What happened to the rows so far."""
+
+    todo: int
+    done: int = 0
+    failed: int = 0
+    started: float = field(default_factory=time.monotonic)
+    first_row: float | None = None
+    """Seconds from the start to the first finished row."""
+
+    def add(self, batch: Batch) -> None:
+        """Count one finished batch."""
+        if self.first_row is None:
+            self.first_row = time.monotonic() - self.started
+        self.done += len(batch["number"])
+        self.failed += sum(error is not None for error in batch["error"])
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self.started
+
+    @property
+    def rate(self) -> float:
+        """Return rows per second since the first finished batch; NaN before the second."""
+        span = self.seconds - (self.first_row or 0)
+        return self.done / span if self.first_row is not None and span > 0 else float("nan")
+
+
+def work(grid: Grid, done: np.ndarray, batch_size: int) -> "Dataset":
+    """Return the rows that are not done; `done` is a packed bitmap over the row numbers."""
+    return numbered(len(grid), lambda numbers: pack(grid.rows(undone(numbers, done))), batch_size)
+
+
+def undone(numbers: np.ndarray, done: np.ndarray) -> np.ndarray:
+    """Return those consecutive row numbers whose bit is not set in the packed bitmap."""
+    first = numbers[0] // 8
+    bits = np.unpackbits(done[first : numbers[-1] // 8 + 1])
+    return numbers[bits[numbers - 8 * first] == 0]
+
+
+def execute(
+    pipeline: Pipeline,
+    rows: "Dataset",
+    todo: int,
+    run: RunSpec,
+    watch: Callable[[Tally], None],
+    keep: Callable[[Batch], None] = lambda _: None,
+) -> Tally:
+    """Run the pipeline over the rows, showing each finished batch to `watch` and `keep`.
+
+    Raises `RunFailed` when more than the stated share of rows failed.
+    """
+    tally = Tally(todo)
+    if not todo:
+        return tally
+    for batch in batches(pipeline(rows, run.layout, run.batch_size), pipeline.name):
+        keep(batch)
+        tally.add(batch)
+        watch(tally)
+        stop_if_failing(tally, run, pipeline.name)
+    return tally
+
+
+def batches(dataset: "Dataset", name: str) -> Iterator[Batch]:
+    """Yield finished batches; what Ray says of a failure becomes one sentence."""
+    import ray
+
+    try:
+        for rows in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield unpack(rows)
+    except (ray.exceptions.RayError, SystemError) as error:
+        raise RunFailed(
+            f"{name}: expected every batch to finish, but {cause(error)}; finished rows are kept"
+        ) from error
+
+
+def cause(error: BaseException) -> str:
+    """Return the innermost reason of a Ray error, on one line."""
+    inner = getattr(error, "cause", None) or error.__cause__
+    while isinstance(inner, BaseException) and inner is not error:
+        error, inner = inner, getattr(inner, "cause", None) or inner.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:500]
+
+
+def stop_if_failing(tally: Tally, run: RunSpec, name: str) -> None:
+    """Raise `RunFailed` once more rows have failed than the whole run may lose."""
+    if tally.failed > run.max_failed_share * tally.todo:
+        raise RunFailed(
+            f"{name}: expected at most {run.max_failed_share:.0%} of {tally.todo} rows to fail "
+            f"(run.max_failed_share), found {tally.failed} failures in {tally.done} rows; see the column error"
+        )

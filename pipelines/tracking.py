@@ -1,0 +1,137 @@
+"""MLflow: one run a question, written from the driver only. The only file that imports mlflow."""
+
+import hashlib
+import importlib.metadata
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.config import UserError
+from pipelines.report import Page
+from stages.base import Spec
+from stages.metrics import Estimate
+
+PACKAGES = ("seedquake", "torch", "diffusers", "transformers", "timm", "open_clip_torch", "ray", "numpy", "mlflow")
+MAX_PARAMETER = 500
+
+
+class Tracker:
+    """One MLflow run."""
+
+    def __init__(self, uri: str, experiment: str, name: str, question: str) -> None:
+        # Versions are among the tags; mlflow's own look at git would want the git program.
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        import mlflow
+
+        self.mlflow = mlflow
+        try:
+            mlflow.set_tracking_uri(uri)
+            if uri.startswith("sqlite:///") and mlflow.get_experiment_by_name(experiment) is None:
+                # MLflow would put the files of a local database in whatever folder the command runs in.
+                files = Path(uri.removeprefix("sqlite:///")).parent / "mlruns"
+                mlflow.create_experiment(experiment, artifact_location=files.as_uri())
+            mlflow.set_experiment(experiment)
+        except (mlflow.MlflowException, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"run.tracking_uri: expected an MLflow store at {uri}, but found {reason}") from None
+        self.run = mlflow.start_run(run_name=name, tags={"seedquake.question": question, **versions()})
+        self.id: str = self.run.info.run_id
+
+    def parameters(self, spec: Spec) -> None:
+        """Log the flattened spec."""
+        flat = flattened(spec.model_dump(mode="json"))
+        self.mlflow.log_params({name: value[:MAX_PARAMETER] for name, value in flat.items()})
+
+    def curve(self, name: str, points: Mapping[float, Estimate]) -> None:
+        """Log a curve as a metric whose step is the strength x 1000, since MLflow's steps are whole numbers."""
+        for strength, estimate in points.items():
+            ends = {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+            known = {key: value for key, value in ends.items() if value == value}  # noqa: PLR0124  NaN is not itself
+            self.mlflow.log_metrics(known, step=round(1000 * strength))
+
+    def metrics(self, values: Mapping[str, float]) -> None:
+        """Log single numbers; missing ones are left out, never written as zero."""
+        self.mlflow.log_metrics({name: v for name, v in values.items() if v == v})  # noqa: PLR0124  NaN is not itself
+
+    def page(self, page: Page, folder: Path) -> None:
+        """Log the report, its figures and its tables."""
+        self.mlflow.log_artifacts(str(folder))
+        for name, table in page.tables.items():
+            self.mlflow.log_table(table.astype(object).where(table.notna(), None), artifact_file=f"browse/{name}.json")
+
+    def lineage(self, name: str, table: pd.DataFrame, source: str) -> None:
+        """Log which samples the answers rest on."""
+        data = self.mlflow.data.pandas_dataset.from_pandas(table, source=source, name=name)
+        self.mlflow.log_input(data, context="samples")
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED."""
+        self.mlflow.end_run(status)
+
+
+@contextmanager
+def tracked(uri: str, experiment: str, name: str, question: str) -> Iterator[Tracker]:
+    """Give a run that ends as FINISHED, FAILED or KILLED, whatever happens inside."""
+    tracker = Tracker(uri, experiment, name, question)
+    status = "FAILED"
+    try:
+        yield tracker
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        tracker.end(status)
+
+
+def address(uri: str | None, output: str) -> str:
+    """Return MLflow's address: the one that is set, or a database in the output folder."""
+    return uri or f"sqlite:///{Path(output).absolute() / 'mlflow.db'}"
+
+
+def flattened(value: object, name: str = "") -> dict[str, str]:
+    """Return nested settings as `a.b` names and their text; long lists as their length and hash."""
+    if isinstance(value, dict) and value:
+        return {k: v for key, item in value.items() for k, v in flattened(item, f"{name}.{key}".strip(".")).items()}
+    text = str(value)
+    if isinstance(value, list) and len(text) > MAX_PARAMETER:
+        return {name: f"{len(value)} entries, {hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"}
+    return {name: text}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computed, and the git revision where there is one."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[f"version.{package}"] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if revision := git_revision():
+        found["git.revision"] = revision
+    return found
+
+
+def git_revision() -> str | None:
+    """Return the commit of this source tree, with + where it was changed; None outside of one."""
+    here = Path(__file__).parent
+    try:
+        asked = [
+            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603, S607
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked[0].strip() + ("+" if asked[1].strip() else "")
+
+
+def serve(uri: str, port: int) -> int:
+    """Open MLflow's browser on 127.0.0.1 until it is stopped; returns its exit status."""
+    import sys
+
+    words = ["server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return subprocess.run([sys.executable, "-m", "mlflow", *words], check=False).returncode  # noqa: S603
