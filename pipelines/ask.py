@@ -20,7 +20,7 @@ from pipelines.figures import (
 from pipelines.judge_control import judged
 from pipelines.report import Page, Picture, write
 from pipelines.robustness import Robustness
-from pipelines.rows import cube, pictures
+from pipelines.rows import cube, pictures, truncated
 from pipelines.store import Store
 from pipelines.sweep import TOP1, Swept, Watch, sweep
 from pipelines.tracking import Tracker
@@ -74,7 +74,12 @@ def report(question: Robustness, answers: Answers, controls: JudgeControls, swep
         title=f"Seedquake: {spec.name}",
         question=QUESTION,
         verdict=verdict(answers),
-        sentences=(*sentences(answers), *judge_sentences(answers, controls), *run_sentences(swept)),
+        sentences=(
+            *sentences(answers),
+            *judge_sentences(answers, controls),
+            *cut_sentences(question),
+            *run_sentences(swept),
+        ),
         pictures=tuple(drawn(question, answers, controls)),
         tables={
             "cells": tables.cells(answers, controls),
@@ -136,6 +141,15 @@ def judge_sentences(answers: Answers, controls: JudgeControls) -> list[str]:
             f"{tinted:.2f} of unbroken ones with the same colour cast: the rest of the drop is the generator's."
         )
     ]
+
+
+def cut_sentences(question: Robustness) -> list[str]:
+    """Return which prompts the text encoder did not see whole."""
+    cut = truncated(Store(question.spec.store), question.grid)
+    if not cut:
+        return []
+    prompt, end = next(iter(cut.items()))
+    return [f"The text encoder cut {len(cut)} of {len(question.grid.prompts)} prompts: {prompt!r} lost {end!r}."]
 
 
 def run_sentences(swept: Swept | None) -> list[str]:

@@ -31,7 +31,7 @@ app.add_typer(zoo, name="zoo")
 Config = Annotated[str, typer.Argument(help="A YAML file, or a packaged config such as robustness_demo.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as a.b=c, such as seeds.count=20.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 110)
 T = TypeVar("T")
 
 
@@ -156,11 +156,12 @@ def asked_of_user(make: Callable[[], T]) -> T:
 
 
 def show(asked: "Asked") -> None:
-    """Print the table."""
-    keep = ["perturbation", "n", "top-1", "change", "p (Holm)", "judge top-1", "unbroken, tinted", "CLIP score"]
-    table = Table(*keep, box=None, header_style="bold", pad_edge=False)
+    """Print the table; intervals of the controls stand in the report."""
+    keep = {"perturbation": "perturbation", "n": "n", "top-1": "top-1", "change": "change", "p (Holm)": "p"}
+    short = {"judge top-1": "judge", "unbroken, tinted": "tinted", "CLIP score": "CLIP"}
+    table = Table(*keep.values(), *short.values(), box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for _, row in asked.page.shown.iterrows():
-        table.add_row(*(str(row[name]) for name in keep))
+        table.add_row(*(str(row[name]) for name in keep), *(str(row[name]).partition(" ")[0] for name in short))
     console.print(table)
 
 
@@ -179,15 +180,11 @@ def main(application: typer.Typer = app) -> None:
 
 def explained(error: Exception) -> int:
     """Print an error as one sentence and return the exit status."""
-    import click
-
-    if isinstance(error, click.exceptions.Exit):
+    if isinstance(error, typer.Exit):
         return error.exit_code
-    if isinstance(error, click.ClickException):
-        error.show()
-        return 2
-    text = str(error) or type(error).__name__
-    if not isinstance(error, UserError | RunFailed):
+    text = str(getattr(error, "message", None) or error) or type(error).__name__
+    mistake = isinstance(error, UserError) or hasattr(error, "exit_code")  # the latter: a wrong command line
+    if not mistake and not isinstance(error, RunFailed):
         text = f"{type(error).__name__}: {' '.join(text.split())[:500]} (--debug shows where)"
     print(f"seedquake: {text}", file=sys.stderr)  # noqa: T201
-    return 2 if isinstance(error, UserError) else 1
+    return 2 if mistake else 1

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 INK, JUDGE, CONTROL, GREY = "#1b4f8a", "#c2571a", "#6b7280", "#d1d5db"
 NAMES = {
-    "uniform_mean_shift": "uniform mean shift",
-    "uniform_random_mean_shift": "uniform random mean shift",
-    "std_shift": "standard-deviation shift",
+    "uniform_mean_shift": "mean shift",
+    "uniform_random_mean_shift": "random mean shift",
+    "std_shift": "std shift",
     "mixed_shift": "mixed shift",
     "arrangement_shift": "arrangement shift",
     "random_direction": "random direction (control)",

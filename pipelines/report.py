@@ -33,7 +33,7 @@ class Page:
     verdict: str
     sentences: tuple[str, ...]
     pictures: tuple[Picture, ...]
-    """The first two stand on the first screen."""
+    """Two a row; the first two stand on the first screen."""
     tables: dict[str, pd.DataFrame]
     shown: pd.DataFrame
     """The table as people read it."""

@@ -21,7 +21,7 @@ from stages.base import Spec, digest
 from stages.classify import Classify, ClassifySpec
 from stages.clip_score import ClipScore, ClipScoreSpec
 from stages.generate import GenerateSpec
-from stages.models.source import fingerprint
+from stages.models.source import fingerprint, revision
 from stages.perturbations import AnyPerturbation, Control
 from stages.sampling import SamplerSpec
 
@@ -99,9 +99,7 @@ class Robustness:
     def __init__(self, spec: RobustnessSpec) -> None:
         self.spec = spec
         self.prompts = spec.prompts.load()
-        self.revision = fingerprint(spec.model)
-        if spec.run.dtype != "auto":
-            self.revision += f"+{spec.run.dtype}"
+        self.revision = revision(spec.model, spec.run.dtype)
 
     @cached_property
     def grid(self) -> Grid:

@@ -49,6 +49,15 @@ def done(store: Store, grid: Grid, retry_failed: bool = False) -> np.ndarray:
     return bits
 
 
+def truncated(store: Store, grid: Grid) -> dict[str, str]:
+    """Return the prompts that the text encoder did not see whole, and the end that it cut."""
+    cut: dict[str, str] = {}
+    for _, batch in stored(store, grid, ["truncated"]):
+        here = batch.filter(batch["truncated"].is_valid())
+        cut.update(zip(here["prompt"].to_pylist(), here["truncated"].to_pylist(), strict=True))
+    return cut
+
+
 def lacking(store: Store, grid: Grid, measure: Measure) -> set[str]:
     """Return the ids of stored samples of the grid that have an image and lack a measure."""
     have = measured_ids(store, measure)

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.columns import pack, unpack
+from pipelines.config import UserError
 from pipelines.flow import numbered
 from pipelines.grid import Grid
 from pipelines.pipeline import Compute, Layout, Pipeline
@@ -113,19 +114,22 @@ def batches(dataset: "Dataset", name: str) -> Iterator[Batch]:
     try:
         for rows in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield unpack(rows)
-    except (ray.exceptions.RayError, SystemError) as error:
+    except ray.exceptions.RayError as error:
+        if "creation task" in str(error):  # a stage could not be built: what it says is for the user to fix
+            raise UserError(f"{name}: {cause(error).partition(': ')[2]}") from error
         raise RunFailed(
             f"{name}: expected every batch to finish, but {cause(error)}; finished rows are kept"
         ) from error
 
 
 def cause(error: BaseException) -> str:
-    """Return the innermost reason of a Ray error, on one line."""
-    inner = getattr(error, "cause", None) or error.__cause__
-    while isinstance(inner, BaseException) and inner is not error:
-        error, inner = inner, getattr(inner, "cause", None) or inner.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:500]
+    """Return the innermost reason that a Ray error knows, on one line: Ray puts it last in its text."""
+    texts = [str(error)]
+    while (inner := error.__cause__) is not None:
+        error = inner
+        texts.append(str(error))
+    lines = [line.strip() for text in texts for line in text.splitlines()[-1:] if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:500]
 
 
 def stop_if_failing(tally: Tally, run: RunSpec, name: str) -> None:

@@ -10,6 +10,7 @@ from pipelines.measure import Measure
 from pipelines.robustness import Robustness
 from pipelines.rows import cube, done, images, lacking
 from pipelines.run import Tally, execute, work
+from pipelines.save import SAMPLES
 from pipelines.store import Store
 from stages.metrics import Proportion
 
@@ -36,6 +37,8 @@ class Swept:
 def sweep(question: Robustness, watch: Watch) -> Swept:
     """Bring the store up to date for a question; Ray is running. Raises `RunFailed`."""
     store = Store(question.spec.store)
+    for table in (SAMPLES, *(measure.table for measure in question.measures)):
+        store.recover(table)
     tallies: list[Tally] = []
     reused = 0
     for grid in blocks(question, store):
@@ -43,7 +46,7 @@ def sweep(question: Robustness, watch: Watch) -> Swept:
         reused += (have := int(np.bitwise_count(bits).sum()))
         tallies.append(draw(question, grid, bits, len(grid) - have, watch))
     finish(question, store, question.grid, watch)
-    for table in ["samples", *(measure.table for measure in question.measures)]:
+    for table in (SAMPLES, *(measure.table for measure in question.measures)):
         store.compact(table)
     drawn = sum(t.done for t in tallies)
     longest = max(tallies, key=lambda t: t.done)

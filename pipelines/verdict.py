@@ -29,6 +29,8 @@ def verdict(answers: Answers) -> str:
     breaks = family.breaks
     if math.isnan(start.value):
         return "Undecided: no unshifted picture was judged."
+    if answers.headline.startswith("top1") and start.low <= (chance := 1 / max(1, len(answers.class_columns()))):
+        return f"Undecided: the unshifted {what} of {start} is not above chance, {chance:.3f}, so nothing can be lost."
     if not breaks.reached:
         tested = f"{breaks.lowest_tested:g} to {breaks.highest_tested:g}"
         return (

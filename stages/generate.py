@@ -1,0 +1,122 @@
+"""Generate: draw one picture per row, from the row's own seed."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field
+from typing_extensions import override
+
+from stages.base import Batch, Column, Stage, objects
+from stages.models.chunks import chunks
+from stages.models.source import revision
+from stages.models.spec import ModelSpec
+from stages.models.unreadable import first_line
+from stages.perturbations import Unlikeliness, parse, unlikeliness
+from stages.randomness import rng
+from stages.sampling import SamplerSpec
+from stages.sampling import parse as parse_sampler
+
+
+class GenerateSpec(ModelSpec):
+    """Which model to draw from, and on what hardware."""
+
+    batch: int = Field(16, gt=0, le=4096, description="Pictures per forward pass; a smaller batch is padded to it.")
+
+
+class Request(NamedTuple):
+    """What one row asks for."""
+
+    prompt: str
+    seed: int
+    sampler: SamplerSpec
+    latent: np.ndarray
+
+
+UNKNOWN = Unlikeliness(np.nan, np.nan, np.nan)
+
+
+class Generate(Stage[GenerateSpec]):
+    """Draw one picture per row, from the row's own seed.
+
+    The latent is perturbed at unit variance, before the scheduler's initial scaling. A row that fails has no picture
+    (None) and says why in `error`; no other row notices. Its pixels depend on the row, the weights, the hardware and
+    `batch`, never on the rows beside it.
+
+    Columns: reads model, revision, prompt, perturbation, sampler str [b], seed int64 [b], and error str|None [b], which
+    it keeps. Writes image uint8 [h w 3] or None [b], latent_mean_z, latent_norm_z, latent_ks_p float64 [b] (NaN where
+    there is no latent), truncated str|None [b] (the end of the prompt that the text encoder does not see), error.
+    """
+
+    reads: ClassVar = ("model", "revision", "prompt", "seed", "perturbation", "sampler", "error")
+    writes: ClassVar = ("image", "latent_mean_z", "latent_norm_z", "latent_ks_p", "truncated", "error")
+
+    def __init__(self, spec: GenerateSpec) -> None:
+        from stages.models.loading import load_generator
+
+        super().__init__(spec)
+        self.revision = revision(spec.model, spec.dtype)
+        self.generator = load_generator(spec)
+        self.check = lru_cache(self.generator.check)
+        self.truncated = lru_cache(self.generator.truncated)
+
+    @override
+    def transform(self, batch: Mapping[str, Column]) -> Batch:
+        errors = [error if isinstance(error, str) else None for error in batch["error"]]
+        requests: dict[int, Request] = {}
+        for number, error in enumerate(errors):
+            if error is None:
+                try:
+                    requests[number] = self._request({name: batch[name][number] for name in self.reads})
+                except ValueError as failure:
+                    errors[number] = first_line(failure)
+        pictures = self._pictures(requests)
+        for number in requests.keys() - pictures.keys():
+            errors[number] = "the picture has values that are not finite"
+        distances = [unlikeliness(requests[n].latent) if n in requests else UNKNOWN for n in range(len(errors))]
+        mean_z, norm_z, ks_p = np.array(distances, dtype=np.float64).reshape(-1, 3).T
+        return {
+            "image": objects([pictures.get(n) for n in range(len(errors))]),
+            "latent_mean_z": mean_z,
+            "latent_norm_z": norm_z,
+            "latent_ks_p": ks_p,
+            "truncated": objects(
+                [self.truncated(requests[n].prompt) if n in requests else None for n in range(len(errors))]
+            ),
+            "error": objects(errors),
+        }
+
+    def _request(self, row: Mapping[str, object]) -> Request:
+        """Return what a row asks for, its latent drawn and perturbed; ValueError where it cannot be drawn."""
+        loaded, asked = (self.spec.model, self.revision), (row["model"], row["revision"])
+        if loaded != asked:
+            raise ValueError(f"the row wants {'@'.join(map(str, asked))}, but this actor holds {'@'.join(loaded)}")
+        prompt, seed = row["prompt"], int(str(row["seed"]))
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ValueError(f"the prompt must be a text, but is {prompt!r}")
+        sampler = parse_sampler(str(row["sampler"]))
+        self.check(sampler)
+        latent = rng(seed, "latent").standard_normal(self.generator.latent_shape(sampler.size_px), dtype=np.float32)
+        latent = parse(str(row["perturbation"]))(latent, rng(seed, "perturbation"))
+        if not np.isfinite(latent).all():
+            raise ValueError(f"the perturbed latent has values that are not finite ({row['perturbation']})")
+        return Request(prompt, seed, sampler, latent)
+
+    def _pictures(self, requests: Mapping[int, Request]) -> dict[int, np.ndarray]:
+        """Return the finite pictures by row number; rows of one sampler are drawn together."""
+        groups: dict[SamplerSpec, list[int]] = defaultdict(list)
+        for number, request in requests.items():
+            groups[request.sampler].append(number)
+        pictures: dict[int, np.ndarray | None] = {}
+        for sampler, numbers in groups.items():
+            for chunk, real in chunks(numbers, self.spec.batch):
+                drawn = self.generator.pictures(
+                    [requests[n].latent for n in chunk],
+                    [requests[n].prompt for n in chunk],
+                    [requests[n].seed for n in chunk],
+                    sampler,
+                )
+                pictures |= dict(zip(chunk[:real], drawn[:real], strict=True))
+        return {number: picture for number, picture in pictures.items() if picture is not None}

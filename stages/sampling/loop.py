@@ -1,0 +1,71 @@
+"""The sampling loop: one trajectory per row, from unit-variance noise to a clean latent."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from stages.tensors import Latents, Time
+
+Condition: TypeAlias = dict[str, Tensor]
+"""What a model is conditioned on: named tensors, one entry per row."""
+
+Noise: TypeAlias = Sequence[torch.Generator]
+"""One generator per row, on the CPU."""
+
+Prediction: TypeAlias = Callable[[Latents, Time], Latents]
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """The network that a scheduler asks at every step."""
+
+    def predict(self, x: Latents, t: Time, condition: Condition) -> Latents:
+        """Return epsilon, v or the flow: whatever the model's scheduler expects."""
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """A scheduler whose steps are set."""
+
+    timesteps: Tensor
+
+    def start(self, latents: Latents) -> Latents:
+        """Return unit-variance noise at the scale of the first step."""
+
+    def scale(self, x: Latents, t: Time) -> Latents:
+        """Return the model's input for the state `x`."""
+
+    def step(self, output: Latents, t: Time, x: Latents, noise: Noise) -> Latents:
+        """Return the next state; what it draws comes from `noise`, row by row."""
+
+
+def sample(schedule: Schedule, predict: Prediction, latents: Latents, noise: Noise) -> Latents:
+    """Return the clean latents that the trajectories from `latents` (unit variance) end in."""
+    x = schedule.start(latents)
+    for t in schedule.timesteps:
+        x = schedule.step(predict(schedule.scale(x, t), t), t, x, noise)
+    return x
+
+
+def guided(denoiser: Denoiser, conditional: Condition, unconditional: Condition, scale: float) -> Prediction:
+    """Return the prediction under classifier-free guidance: Ho & Salimans 2022 (arXiv:2207.12598), Eq. 6.
+
+    The paper's w is scale - 1. Costs two rows of the network per row, and one at scale 1 (conditional only) and at 0
+    (unconditional only). diffusers takes every scale up to 1 as 1; here a scale between 0 and 1 interpolates.
+    """
+    if scale in (0, 1):
+        return unguided(denoiser, conditional if scale else unconditional)
+    both = {name: torch.cat([unconditional[name], conditional[name]]) for name in conditional}
+
+    def predict(x: Latents, t: Time) -> Latents:
+        without, with_prompt = denoiser.predict(torch.cat([x, x]), t, both).chunk(2)
+        return without + scale * (with_prompt - without)
+
+    return predict
+
+
+def unguided(denoiser: Denoiser, condition: Condition) -> Prediction:
+    """Return the plain prediction under `condition`."""
+    return lambda x, t: denoiser.predict(x, t, condition)

@@ -1,0 +1,37 @@
+"""SamplerSpec: how a latent becomes a picture. Imports no heavy library."""
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from stages.base import Spec
+
+SchedulerName: TypeAlias = Literal[
+    "model", "ddim", "ddpm", "pndm", "euler", "euler_ancestral", "dpmpp", "lcm", "flow_euler"
+]
+
+
+class SamplerSpec(Spec):
+    """How a latent becomes a picture: the scheduler, its steps and the guidance."""
+
+    scheduler: SchedulerName = Field("model", description="'model' is the one that the weights come with.")
+    steps: int = Field(50, gt=0, le=1000, description="Steps; PNDM calls the model once more than this.")
+    guidance: float = Field(
+        7.5,
+        ge=0,
+        description="Scale s of unconditional + s (conditional - unconditional): 0 ignores the prompt, 1 is the prompt "
+        "alone. A model that takes the scale as an input (LCM, FLUX.1 dev) gets it there instead.",
+    )
+    eta: float = Field(0.0, ge=0, le=1, description="Share of DDPM's noise in DDIM: 0 deterministic, 1 ancestral.")
+    size_px: int | None = Field(None, gt=0, description="Side of the square picture; null is the model's own.")
+
+    @model_validator(mode="after")
+    def _eta_needs_ddim(self) -> "SamplerSpec":
+        if self.eta and self.scheduler != "ddim":
+            raise ValueError(f"eta={self.eta} needs scheduler='ddim', but the scheduler is {self.scheduler!r}")
+        return self
+
+
+def parse(json: str) -> SamplerSpec:
+    """Return the sampler that `json` describes: what a row's column `sampler` holds."""
+    return SamplerSpec.model_validate_json(json)

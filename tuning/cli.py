@@ -1,0 +1,70 @@
+"""What users call `seedquake`: the commands over pipelines, and those that train."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from pipelines import cli
+from pipelines.config import UserError
+
+Names = Annotated[list[str] | None, typer.Argument(help="Models of `seedquake zoo list`; empty: all.")]
+
+
+ROUNDING = 0.01
+"""Another processor rounds differently, so a few pictures of some thousand may be judged differently."""
+
+
+@cli.zoo.command()
+def train(
+    names: Names = None,
+    work: Annotated[Path, typer.Option(help="Folder of the checkpoints; a second call goes on from there.")] = Path(
+        ".training"
+    ),
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; empty: PyTorch's own choice.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder to ship to; empty: the package's own.")] = None,
+) -> None:
+    """Train embedded models from nothing and write them with their cards; hours on two cores for the largest."""
+    from stages.models.zoo import WEIGHTS
+
+    chosen = known(names)
+    from tuning.training.zoo import train as training
+
+    for name in chosen:
+        folder = training.train(name, work, weights or WEIGHTS, device, threads)
+        cli.console.print(f"{name}: {folder}", highlight=False, soft_wrap=True)
+
+
+@cli.zoo.command()
+def verify(names: Names = None) -> None:
+    """Measure every figure of the cards again, from the shipped weights; status 1 where one differs."""
+    chosen = known(names)
+    from tuning.training.zoo import cards
+
+    table = Table("model", "figure", "card", "measured", "", box=None)
+    wrong = 0
+    for name in chosen:
+        for check in cards.verify(name):
+            differs = not abs(check.recomputed - check.expected) <= ROUNDING * max(1.0, abs(check.expected))
+            wrong += differs
+            row = (name, check.figure, f"{check.expected:.4f}", f"{check.recomputed:.4f}")
+            table.add_row(*row, "differs" if differs else "")
+    cli.console.print(table)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def known(names: list[str] | None) -> list[str]:
+    """Return the models asked for; raises `UserError` for one that does not exist."""
+    from stages.models.zoo import NAMES
+
+    if unknown := sorted(set(names or []) - set(NAMES)):
+        raise UserError(f"zoo: expected some of {', '.join(NAMES)}, found {', '.join(unknown)}")
+    return names or list(NAMES)
+
+
+def main() -> None:
+    """Run `seedquake`."""
+    cli.main(cli.app)
