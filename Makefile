@@ -4,7 +4,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 SETUP := .venv/.ready
 
-.PHONY: demo test test-slow check bench clean help
+.PHONY: setup demo test test-slow check bench clean help
 
 help:
 	@echo "make demo       set up, then shake the embedded model: a table, a report, an MLflow run (minutes)"
@@ -17,6 +17,8 @@ $(SETUP): uv.lock pyproject.toml
 	@command -v $(UV) >/dev/null || (python3 -m venv .uv && .uv/bin/python -m pip install --quiet uv==$(UV_VERSION))
 	$(UV) sync --frozen --compile-bytecode
 	@touch $@
+
+setup: $(SETUP)
 
 demo: $(SETUP)
 	$(RUN) seedquake robustness robustness_demo

@@ -129,7 +129,7 @@ def sample_ids(batch: Batch) -> np.ndarray:
 
 def identity(row: dict[str, str | int]) -> str:
     """Return the id of one row."""
-    return hashlib.blake2b(canonical_json(dict(row)).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(canonical_json(row).encode(), digest_size=16).hexdigest()
 
 
 def positions(items: Iterator[str] | Sequence[str]) -> dict[str, int]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pydantic import JsonValue
 from typing_extensions import override
 
 from pipelines.answers import Answers, JudgeControls
@@ -122,7 +121,7 @@ def judged(question: Robustness, answers: Answers, watch: Watch | None) -> Judge
     if not casts or not count:
         return {}
     file = Path(question.spec.folder) / "judge_control.parquet"
-    tables: list[JsonValue] = [measure.table for measure in question.classifying]
+    tables = [measure.table for measure in question.classifying]
     key = digest([[list(vars(c).values()) for c in casts], control.model_dump(), tables])
     frame = read_kept(file, key)
     if frame is None and watch is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict
 
 Column: TypeAlias = np.ndarray
 Batch: TypeAlias = dict[str, Column]
@@ -30,12 +30,12 @@ class Spec(BaseModel):
         return digest(self.model_dump(mode="json"))[:16]
 
 
-def canonical_json(value: JsonValue) -> str:
+def canonical_json(value: object) -> str:
     """Return JSON with sorted keys and no spaces, so that equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def digest(value: JsonValue) -> str:
+def digest(value: object) -> str:
     """Return 32 hex digits of the BLAKE2 hash of the canonical JSON of `value`."""
     return hashlib.blake2b(canonical_json(value).encode(), digest_size=16).hexdigest()
 

@@ -1,0 +1,45 @@
+"""Runs `seedquake` as a user does, on a sweep small enough for a test."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SEEDQUAKE = str(Path(sys.executable).parent / "seedquake")
+SMALL = (
+    "prompts.limit=4",
+    "prompts.values.colour=[red]",
+    "seeds.count=2",
+    "perturbations=[{kind: uniform_mean_shift, shift: [-0.4, 0.4]}]",
+    "sampler={scheduler: ddim, steps: 2, guidance: 4.0}",
+    "judge_control.images=24",
+    "run.batch_size=8",
+    "run.generate.actors=1",
+)
+ENVIRONMENT = {**os.environ, "RAY_AUTH_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
+
+
+def start(*words: str, cwd: Path) -> subprocess.Popen[str]:
+    """Start the command in a session of its own, so that a test can kill it with all its processes."""
+    return subprocess.Popen(
+        [SEEDQUAKE, *words],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def seedquake(*words: str, cwd: Path, status: int = 0) -> tuple[str, str]:
+    """Run the command to its end and return what it printed, output and errors."""
+    out, err = (process := start(*words, cwd=cwd)).communicate(timeout=280)
+    assert process.returncode == status, f"status {process.returncode}\n{out}\n{err}"
+    return out, err
+
+
+def robustness(output: Path, *overrides: str, status: int = 0) -> tuple[str, str]:
+    """Run the small sweep into a folder."""
+    words = ("robustness", "robustness_demo", *SMALL, f"run.output={output}", *overrides)
+    return seedquake(*words, cwd=output.parent, status=status)
