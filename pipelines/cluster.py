@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import socket
 from collections.abc import Sequence
 
 from pipelines.config import UserError
@@ -27,17 +28,26 @@ def start(run: RunSpec, cpus: float) -> None:
     import ray
 
     if run.address != "local":
-        try:
-            ray.init(address=run.address, log_to_driver=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"run.address: expected a running Ray at {run.address!r}, found none ({reason})") from None
+        join(run.address)
         return
-    # A machine with fewer cores than actors still runs them: the cores are shared, the count is only bookkeeping.
     # Ray prints a harmless warning for every actor that may restart, from C++, at error level.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     count = max(os.cpu_count() or 1, math.ceil(cpus))
     ray.init(address="local", num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def join(address: str) -> None:
+    """Join a running Ray; raises `UserError` where none answers."""
+    import ray
+
+    try:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host and port.isdecimal():  # Ray itself would ask for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, TimeoutError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"run.address: expected a running Ray at {address!r}, found none ({reason})") from None
 
 
 def quiet() -> None:
@@ -49,7 +59,7 @@ def quiet() -> None:
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = 1800
     context.wait_for_min_actors_s = 600
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it says of a failure comes as our own sentence
 
 
 def reserved(pipeline: Pipeline, run: RunSpec) -> tuple[float, float]:

@@ -51,12 +51,15 @@ class Tally:
     failed: int = 0
     started: float = field(default_factory=time.monotonic)
     first_row: float | None = None
-    """Seconds from the start to the first finished row."""
+    """Seconds from the start to the first finished batch."""
+    first_done: int = 0
+    """Rows in that batch."""
 
     def add(self, batch: Batch) -> None:
         """Count one finished batch."""
         if self.first_row is None:
-            self.first_row = time.monotonic() - self.started
+            self.first_row = self.seconds
+            self.first_done = len(batch["number"])
         self.done += len(batch["number"])
         self.failed += sum(error is not None for error in batch["error"])
 
@@ -67,9 +70,9 @@ class Tally:
 
     @property
     def rate(self) -> float:
-        """Return rows per second since the first finished batch; NaN before the second."""
-        span = self.seconds - (self.first_row or 0)
-        return self.done / span if self.first_row is not None and span > 0 else float("nan")
+        """Return rows per second after the first finished batch, which also waited for the actors; NaN before."""
+        later = self.done - self.first_done
+        return later / (self.seconds - (self.first_row or 0)) if later else float("nan")
 
 
 def work(grid: Grid, done: np.ndarray, batch_size: int) -> "Dataset":
