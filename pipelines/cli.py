@@ -55,9 +55,9 @@ def robustness(config: Config, overrides: Overrides = None) -> None:
     found = plan.plan(question)
     plan.refuse(question, found)
     run = question.spec.run
-    console.print(
-        f"{found.rows} images, {found.stored} of them in the store; {plan.duration(found.seconds)}", highlight=False
-    )
+    time = plan.duration(found.seconds)
+    console.print(f"{found.rows} images, {found.stored} of them in the store; time {time}", highlight=False)
+    console.print("starting Ray and loading the models", highlight=False)
     cluster.connect(run, [question.generation])
     uri = tracking.address(run.tracking_uri, run.output)
     with tracking.tracked(uri, run.experiment, question.spec.name, "robustness") as tracker, Watcher(console) as watch:
@@ -68,7 +68,7 @@ def robustness(config: Config, overrides: Overrides = None) -> None:
     show(asked)
     console.print(f"\n[bold]{asked.page.verdict}[/bold]", highlight=False)
     console.print(f"\nreport   {asked.report}\nsamples  {question.spec.store}", highlight=False, soft_wrap=True)
-    console.print(f"browse   seedquake ui {run.output}", highlight=False, soft_wrap=True)
+    console.print(f"browse   {own_name()} ui {run.output}", highlight=False, soft_wrap=True)
 
 
 @app.command(name="plan")
@@ -153,6 +153,12 @@ def asked_of_user(make: Callable[[], T]) -> T:
         return make()
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
+
+
+def own_name() -> str:
+    """Return how to call this command again from here: by its path where it lies below, as after `make demo`."""
+    script, here = Path(sys.argv[0]).absolute(), Path.cwd()
+    return str(script.relative_to(here)) if script.is_relative_to(here) else "seedquake"
 
 
 def show(asked: "Asked") -> None:

@@ -68,7 +68,7 @@ def _timm(model: str) -> Classifier:
     if path and not (path / "model.safetensors").is_file():
         raise FileNotFoundError(f"no model.safetensors in {path}")
     network: Any = timm.create_model(f"local-dir:{path}" if path else model, pretrained=True)
-    config: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
+    config: dict[str, Any] = resolve_model_data_config(network)
     names: Sequence[str] | None = network.pretrained_cfg.get("label_names")
     if names is None and (subset := infer_imagenet_subset(network)):
         names = [str(name) for name in ImageNetInfo(subset).label_descriptions()]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-import open_clip  # type: ignore[import-untyped]
+import open_clip
 import PIL.Image
 import torch
 from jaxtyping import Float

@@ -54,7 +54,7 @@ def _quiet() -> None:
 
 def _pipeline(where: Location, parts: Mapping[str, object], placement: Placement) -> Pipe:
     off = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in parts else {}
-    pipe: Pipe = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call]
+    pipe: Pipe = DiffusionPipeline.from_pretrained(
         where.place, revision=where.revision, dtype=placement.dtype, use_safetensors=True, **off
     ).to(placement.device)
     pipe.set_progress_bar_config(disable=True)
