@@ -8,10 +8,12 @@ import pandas as pd
 import yaml
 
 from pipelines import tables
-from pipelines.answers import UNLIKELY, Answers, Family, JudgeControls, Rows
+from pipelines.answers import CONTROL_KINDS, UNLIKELY, Answers, Family, JudgeControls, Rows
 from pipelines.figures import (
     accuracy_curves,
     class_heat_map,
+    confusion_map,
+    drift,
     effects,
     label,
     picture_grid,
@@ -24,7 +26,14 @@ from pipelines.rows import cube, pictures, truncated
 from pipelines.store import Store
 from pipelines.sweep import TOP1, Swept, Watch, sweep
 from pipelines.tracking import Tracker
-from pipelines.verdict import main_family, sentences, verdict
+from pipelines.verdict import (
+    fallback_sentences,
+    judge_sentences,
+    main_family,
+    run_sentences,
+    sentences,
+    verdict,
+)
 from stages.metrics import Estimate
 
 SHARES = ("top1_correct", "top5_correct", "judge_top1_correct")
@@ -77,6 +86,7 @@ def report(question: Robustness, answers: Answers, controls: JudgeControls, swep
         sentences=(
             *sentences(answers),
             *judge_sentences(answers, controls),
+            *fallback_sentences(answers, class_names(question)),
             *cut_sentences(question),
             *run_sentences(swept),
         ),
@@ -120,27 +130,16 @@ def drawn(question: Robustness, answers: Answers, controls: JudgeControls) -> li
     if images:
         caption = f"The same seed along each row, under a {title(family.name)}."
         found.append(Picture("pictures", caption, picture_grid(images, family, prompts)))
+    counts = answers.confusion(family.sampler, lambda p: p.kind not in CONTROL_KINDS)
+    if counts:
+        caption = "What the classifier took the shifted pictures of each class for, over all perturbations."
+        found.append(Picture("confusion", caption, confusion_map(counts, class_names(question))))
+    caption = "How colour and the centre of saliency move, to the same prompt and seed unshifted, with 95 % intervals."
+    found.append(Picture("drift", caption, drift(family)))
     for column, what in ((answers.headline, "accuracy"), ("clip_score", "CLIP score")):
         caption = f"Change of {what} to the same prompt and seed unshifted; blue: Holm-corrected p < 0.05."
         found.append(Picture(f"effect_{column}", caption, effects(answers, column, family.sampler)))
     return list({p.name: p for p in found}.values())
-
-
-def judge_sentences(answers: Answers, controls: JudgeControls) -> list[str]:
-    """Return how much of the drop at the break is the classifier's own."""
-    family = main_family(answers)
-    cells = [c for c in family.cells if (c.sampler, c.number) in controls and c.number]
-    if not cells or not family.breaks.reached:
-        return []
-    near = min(cells, key=lambda c: abs(abs(c.perturbation.strength) - family.breaks.strength.value))
-    tinted = controls[near.sampler, near.number][TOP1]
-    own = near.values[TOP1]
-    return [
-        (
-            f"At {near.perturbation.strength:g} the classifier gets {own:.2f} of the generated pictures right, and "
-            f"{tinted:.2f} of unbroken ones with the same colour cast: the rest of the drop is the generator's."
-        )
-    ]
 
 
 def cut_sentences(question: Robustness) -> list[str]:
@@ -150,13 +149,6 @@ def cut_sentences(question: Robustness) -> list[str]:
         return []
     prompt, end = next(iter(cut.items()))
     return [f"The text encoder cut {len(cut)} of {len(question.grid.prompts)} prompts: {prompt!r} lost {end!r}."]
-
-
-def run_sentences(swept: Swept | None) -> list[str]:
-    """Return what adaptive sampling saved."""
-    if swept is None or not swept.saved:
-        return []
-    return [f"Adaptive sampling stopped early where the interval was narrow enough and saved {swept.saved} images."]
 
 
 def facts(question: Robustness, swept: Swept | None) -> dict[str, str]:

@@ -4,7 +4,8 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from pipelines.config import UserError
 from pipelines.pipeline import Compute, Pipeline
@@ -33,7 +34,23 @@ def start(run: RunSpec, cpus: float) -> None:
     # Ray prints a harmless warning for every actor that may restart, from C++, at error level.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     count = max(os.cpu_count() or 1, math.ceil(cpus))
-    ray.init(address="local", num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    with without_stderr():
+        ray.init(
+            address="local", num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
+
+
+@contextmanager
+def without_stderr() -> Iterator[None]:
+    """Drop what is written to the process's error stream: the line by which Ray confirms its log level."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  a device, not a path
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def join(address: str) -> None:

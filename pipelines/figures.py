@@ -129,6 +129,39 @@ def class_heat_map(answers: Answers, family: Family) -> "Figure":
     return figure
 
 
+def confusion_map(counts: dict[tuple[str, int], int], names: Sequence[str]) -> "Figure":
+    """Return what the pictures of each class were taken for, as shares of the class."""
+    classes = list(dict.fromkeys(name for name, _ in counts))
+    taken = sorted({index for _, index in counts})
+    values = np.array([[counts.get((name, index), 0) for index in taken] for name in classes], dtype=float)
+    figure, (axis,) = sheet(5.2, 0.26 * len(classes) + 1.4, 1, 1)
+    axis.grid(visible=False)
+    picture = axis.imshow(values / values.sum(axis=1, keepdims=True), vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axis.set_yticks(range(len(classes)), classes, fontsize=8 if len(classes) < 30 else 5)
+    labels = [names[index] if index < len(names) else str(index) for index in taken]
+    axis.set_xticks(range(len(taken)), labels, fontsize=8 if len(taken) < 30 else 4, rotation=90)
+    axis.set_ylabel("asked for", fontsize=9)
+    figure.colorbar(picture, ax=axis, label="share taken for", shrink=0.8)
+    return figure
+
+
+def drift(family: Family) -> "Figure":
+    """Return how colour and position move along one family, to the same prompt and seed unshifted."""
+    figure, (colour, place) = sheet(7, 2.8, 1, 2)
+    for axis, names, colours in (
+        (colour, ("red_mean", "green_mean", "blue_mean"), ("#b91c1c", "#15803d", "#1d4ed8")),
+        (place, ("saliency_x", "saliency_y"), (INK, JUDGE)),
+    ):
+        for name, shade in zip(names, colours, strict=True):
+            band(axis, family.strengths, [c.changes[name] for c in family.cells], shade, "-", name.replace("_", " "))
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.set_xlabel(title(family.name), fontsize=9)
+        axis.legend(frameon=False, fontsize=8)
+    colour.set_ylabel("change of colour, 0 to 255", fontsize=9)
+    place.set_ylabel("change of position, 1 = the picture's side", fontsize=8)
+    return figure
+
+
 def picture_grid(pictures: dict[tuple[str, int], np.ndarray], family: Family, prompts: Sequence[str]) -> "Figure":
     """Return pictures, a row a prompt, a column a strength, the same seed along a row."""
     columns = len(family.cells)

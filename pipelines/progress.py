@@ -35,12 +35,15 @@ class Watcher:
 
     def __call__(self, what: str, tally: Tally) -> None:
         """Show where a step stands."""
-        note = f"{tally.rate:.1f}/s" + (f", {tally.failed} failed" if tally.failed else "")
+        known = tally.rate == tally.rate
+        note = ", ".join(
+            ([f"{tally.rate:.1f}/s"] if known else []) + ([f"{tally.failed} failed"] if tally.failed else [])
+        )
         if self.console.is_terminal:
             task = next((t for t in self.bar.tasks if t.description == what), None)
             number = task.id if task else self.bar.add_task(what, note=note)
             self.bar.update(number, completed=tally.done, total=tally.todo, note=note)
         elif time.monotonic() - self.last_line > LINE_EVERY_S or tally.done >= tally.todo:
             self.last_line = time.monotonic()
-            left = (tally.todo - tally.done) / tally.rate if tally.rate > 0 else float("nan")
-            self.console.print(f"{what}: {tally.done} of {tally.todo}, {note}, {left:.0f} s left", highlight=False)
+            left = f", {(tally.todo - tally.done) / tally.rate:.0f} s left" if known and tally.done < tally.todo else ""
+            self.console.print(f"{what}: {tally.done} of {tally.todo}{note and ', '}{note}{left}", highlight=False)

@@ -2,8 +2,10 @@
 
 import hashlib
 import importlib.metadata
+import logging
 import os
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,7 @@ class Tracker:
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
         import mlflow
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it creates
         self.mlflow = mlflow
         try:
             mlflow.set_tracking_uri(uri)
@@ -65,7 +68,9 @@ class Tracker:
 
     def lineage(self, name: str, table: pd.DataFrame, source: str) -> None:
         """Log which samples the answers rest on."""
-        data = self.mlflow.data.pandas_dataset.from_pandas(table, source=source, name=name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # guesses about columns and sources that do not matter here
+            data = self.mlflow.data.pandas_dataset.from_pandas(table, source=source, name=name)
         self.mlflow.log_input(data, context="samples")
 
     def end(self, status: str) -> None:

@@ -1,11 +1,16 @@
 """The answer in words: does it break, at what strength, which classes first, how sure."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 
-from pipelines.answers import BROKEN, CONTROL_KINDS, Answers, Family
+from pipelines.answers import BROKEN, CONTROL_KINDS, Answers, Family, JudgeControls
 from pipelines.figures import title
+from pipelines.sweep import TOP1, Swept
 from stages.metrics import Estimate
+
+FALLBACK = 0.4
+"""Share of all wrong answers above which one class counts as what the classifier says when it sees nothing."""
 
 
 def main_family(answers: Answers) -> Family:
@@ -37,7 +42,7 @@ def verdict(answers: Answers) -> str:
             f"Not broken: under a {title(family.name)} from {tested} it keeps more than half of its {what} of {start}."
         )
     return (
-        f"It breaks: a {title(family.name)} of {breaks.strength:.3f} takes {BROKEN:.0%} of the unshifted {what}, "
+        f"It breaks: a {title(family.name)} of {plain(breaks.strength)} takes {BROKEN:.0%} of the unshifted {what}, "
         f"which is {start}."
     )
 
@@ -75,6 +80,54 @@ def controls(answers: Answers) -> Iterator[str]:
         worst = max(random, key=lambda c: c.perturbation.strength)
         change = worst.changes[answers.headline]
         yield f"A random direction of the same norm at {worst.perturbation.strength:g} changes it by {short(change)}."
+
+
+def judge_sentences(answers: Answers, controls: JudgeControls) -> list[str]:
+    """Return how much of the drop at the break is the classifier's own."""
+    family = main_family(answers)
+    cells = [c for c in family.cells if (c.sampler, c.number) in controls and c.number]
+    if not cells or not family.breaks.reached:
+        return []
+    near = min(cells, key=lambda c: abs(abs(c.perturbation.strength) - family.breaks.strength.value))
+    tinted = controls[near.sampler, near.number][TOP1]
+    own = near.values[TOP1]
+    return [
+        (
+            f"At {near.perturbation.strength:g} the classifier gets {own:.2f} of the generated pictures right, and "
+            f"{tinted:.2f} of unbroken ones with the same colour cast: what is lost beyond that is the generator's."
+        )
+    ]
+
+
+def fallback_sentences(answers: Answers, names: list[str]) -> list[str]:
+    """Return the class that the classifier falls back to where it sees nothing: it looks robust and is not."""
+    counts = answers.confusion(0, lambda p: p.kind not in CONTROL_KINDS)
+    wrong: Counter[str] = Counter()
+    for (name, index), count in counts.items():
+        taken = names[index] if index < len(names) else str(index)
+        if taken != name:
+            wrong[taken] += count
+    if not wrong or (count := (common := wrong.most_common(1)[0])[1]) < FALLBACK * (total := wrong.total()):
+        return []
+    return [
+        (
+            f"Of {total} wrong answers on shifted pictures {count / total:.0%} were {common[0]!r}: the classifier says so "
+            "where it sees nothing, and the accuracy of that class means little."
+        )
+    ]
+
+
+def run_sentences(swept: Swept | None) -> list[str]:
+    """Return what adaptive sampling saved."""
+    if swept is None or not swept.saved:
+        return []
+    return [f"Adaptive sampling stopped early where the interval was narrow enough and saved {swept.saved} images."]
+
+
+def plain(estimate: Estimate) -> str:
+    """Return a strength with its interval; an end beyond the tested strengths is said as such."""
+    ends = (f"{end:.2f}" if end == end else "beyond" for end in (estimate.low, estimate.high))  # noqa: PLR0124  NaN
+    return f"{estimate.value:.2f} [{', '.join(ends)}]"
 
 
 def short(estimate: Estimate) -> str:

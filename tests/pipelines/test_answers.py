@@ -5,7 +5,7 @@ import pytest
 
 from pipelines import tables, verdict
 from pipelines.answers import Answers, Rows
-from pipelines.figures import accuracy_curves, class_heat_map, effects, rendered
+from pipelines.figures import accuracy_curves, class_heat_map, confusion_map, effects, rendered
 from pipelines.grid import Grid, Seeds
 from pipelines.prompts import Prompt
 from pipelines.report import Page, html
@@ -149,6 +149,13 @@ def test_confusion_counts_every_image(answers: Answers):
     assert sum(counts.values()) == 800
 
 
+def test_the_class_that_stands_for_nothing_is_named(answers: Answers):
+    """These rows take every wrong picture for class 0, which therefore looks robust and is not."""
+    (sentence,) = verdict.fallback_sentences(answers, [f"class{i}" for i in range(4)])
+    assert "100% were 'class0'" in sentence
+    assert verdict.fallback_sentences(sweep(constant(1.0)), ["class0"]) == []
+
+
 def test_tables_hold_every_interval(answers: Answers):
     cells = tables.cells(answers, {})
     assert len(cells) == len(SHIFTS)
@@ -160,7 +167,13 @@ def test_tables_hold_every_interval(answers: Answers):
 
 def test_figures_are_pictures(answers: Answers):
     family = verdict.main_family(answers)
-    figures = [accuracy_curves(answers, {}, 0), class_heat_map(answers, family), effects(answers, "top1_correct", 0)]
+    counts = answers.confusion(0, lambda p: p.kind != "none")
+    figures = [
+        accuracy_curves(answers, {}, 0),
+        class_heat_map(answers, family),
+        effects(answers, "top1_correct", 0),
+        confusion_map(counts, ["zero", "one"]),
+    ]
     for figure in figures:
         assert rendered(figure, "png").startswith(b"\x89PNG")
         assert b"<svg" in rendered(figure, "svg")[:500]

@@ -23,7 +23,7 @@ def test_packaged_configs_are_valid_and_say_what_they_are(path: Path):
 
 def test_lists_in_a_perturbation_are_swept():
     shifts = [p for p in load(RobustnessSpec, "robustness_demo").perturbations if p.kind == "uniform_mean_shift"]
-    assert [p.shift for p in shifts] == [-0.4, -0.2, -0.1, 0.1, 0.2, 0.4]
+    assert [p.shift for p in shifts] == [-1.2, -0.8, -0.4, 0.4, 0.8, 1.2]
 
 
 def test_the_papers_grid_is_complete():
