@@ -142,7 +142,8 @@ plan.plan(asked)
 lap('  imports, config, checksums')
 cluster.connect(asked.spec.run, [asked.generation])
 lap('  Ray')
-tracking.Tracker(tracking.address(None, folder), 'seedquake', 'x', 'robustness').end('KILLED')
+tracking.open_store(tracking.address(None, folder), 'seedquake')
+tracking.Tracker('x', 'robustness').end('KILLED')
 lap('  MLflow')
 import torch, timm, open_clip
 from diffusers import StableDiffusionPipeline

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -58,9 +59,11 @@ def robustness(config: Config, overrides: Overrides = None) -> None:
     time = plan.duration(found.seconds)
     console.print(f"{found.rows} images, {found.stored} of them in the store; time {time}", highlight=False)
     console.print("starting Ray and loading the models", highlight=False)
-    cluster.connect(run, [question.generation])
-    uri = tracking.address(run.tracking_uri, run.output)
-    with tracking.tracked(uri, run.experiment, question.spec.name, "robustness") as tracker, Watcher(console) as watch:
+    with ThreadPoolExecutor(1) as beside:
+        opened = beside.submit(tracking.open_store, tracking.address(run.tracking_uri, run.output), run.experiment)
+        cluster.connect(run, [question.generation])
+        opened.result()
+    with tracking.tracked(question.spec.name, "robustness") as tracker, Watcher(console) as watch:
         tracker.parameters(question.spec)
         asked = ask.ask(question, tracker, watch)
     if asked.swept:

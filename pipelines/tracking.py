@@ -21,26 +21,35 @@ PACKAGES = ("seedquake", "torch", "diffusers", "transformers", "timm", "open_cli
 MAX_PARAMETER = 500
 
 
-class Tracker:
-    """One MLflow run."""
+def open_store(uri: str, experiment: str) -> None:
+    """Make MLflow's database and experiment where they do not exist; may run in a thread, while others start.
 
-    def __init__(self, uri: str, experiment: str, name: str, question: str) -> None:
-        # Versions are among the tags; mlflow's own look at git would want the git program.
-        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    Raises `UserError`. Workers must never do this: two that migrate one new database at a time break it.
+    """
+    # Versions are among the tags; mlflow's own look at git would want the git program.
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it creates
+    try:
+        mlflow.set_tracking_uri(uri)
+        if uri.startswith("sqlite:///") and mlflow.get_experiment_by_name(experiment) is None:
+            # MLflow would put the files of a local database in whatever folder the command runs in.
+            files = Path(uri.removeprefix("sqlite:///")).parent / "mlruns"
+            mlflow.create_experiment(experiment, artifact_location=files.as_uri())
+        mlflow.set_experiment(experiment)
+    except (mlflow.MlflowException, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"run.tracking_uri: expected an MLflow store at {uri}, but found {reason}") from None
+
+
+class Tracker:
+    """One MLflow run in an open store."""
+
+    def __init__(self, name: str, question: str) -> None:
         import mlflow
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it creates
         self.mlflow = mlflow
-        try:
-            mlflow.set_tracking_uri(uri)
-            if uri.startswith("sqlite:///") and mlflow.get_experiment_by_name(experiment) is None:
-                # MLflow would put the files of a local database in whatever folder the command runs in.
-                files = Path(uri.removeprefix("sqlite:///")).parent / "mlruns"
-                mlflow.create_experiment(experiment, artifact_location=files.as_uri())
-            mlflow.set_experiment(experiment)
-        except (mlflow.MlflowException, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"run.tracking_uri: expected an MLflow store at {uri}, but found {reason}") from None
         self.run = mlflow.start_run(run_name=name, tags={"seedquake.question": question, **versions()})
         self.id: str = self.run.info.run_id
 
@@ -79,9 +88,9 @@ class Tracker:
 
 
 @contextmanager
-def tracked(uri: str, experiment: str, name: str, question: str) -> Iterator[Tracker]:
+def tracked(name: str, question: str) -> Iterator[Tracker]:
     """Give a run that ends as FINISHED, FAILED or KILLED, whatever happens inside."""
-    tracker = Tracker(uri, experiment, name, question)
+    tracker = Tracker(name, question)
     status = "FAILED"
     try:
         yield tracker

@@ -91,12 +91,8 @@ def judge_sentences(answers: Answers, controls: JudgeControls) -> list[str]:
     near = min(cells, key=lambda c: abs(abs(c.perturbation.strength) - family.breaks.strength.value))
     tinted = controls[near.sampler, near.number][TOP1]
     own = near.values[TOP1]
-    return [
-        (
-            f"At {near.perturbation.strength:g} the classifier gets {own:.2f} of the generated pictures right, and "
-            f"{tinted:.2f} of unbroken ones with the same colour cast: what is lost beyond that is the generator's."
-        )
-    ]
+    seen = f"At {near.perturbation.strength:g} the classifier gets {own:.2f} of the generated pictures right"
+    return [f"{seen}, and {tinted:.2f} of unbroken ones with the same colour cast: what is lost beyond is the model's."]
 
 
 def fallback_sentences(answers: Answers, names: list[str]) -> list[str]:
@@ -109,12 +105,8 @@ def fallback_sentences(answers: Answers, names: list[str]) -> list[str]:
             wrong[taken] += count
     if not wrong or (count := (common := wrong.most_common(1)[0])[1]) < FALLBACK * (total := wrong.total()):
         return []
-    return [
-        (
-            f"Of {total} wrong answers on shifted pictures {count / total:.0%} were {common[0]!r}: the classifier says so "
-            "where it sees nothing, and the accuracy of that class means little."
-        )
-    ]
+    said = f"Of {total} wrong answers on shifted pictures {count / total:.0%} were {common[0]!r}"
+    return [f"{said}: the classifier says so where it sees nothing, and the accuracy of that class means little."]
 
 
 def run_sentences(swept: Swept | None) -> list[str]:

@@ -136,6 +136,47 @@ def measured(output: Path, column: str) -> dict[str, float]:
     return dict(zip(rows["sample_id"].to_pylist(), rows[column].to_pylist(), strict=True))
 
 
+def test_rows_that_fail_are_counted_and_the_run_goes_on(tmp_path: Path):
+    """A block of 64 x 64 does not fit a latent of 16 x 16: those rows say so, and the others are whole."""
+    output = tmp_path / "runs"
+    shifts = "perturbations=[{kind: arrangement_shift, count: [2, 64], region: block}]"
+    robustness(output, shifts, "run.max_failed_share=0.5", "judge_control=null", "seeds.count=1")
+    rows = samples(output).values()
+    failed = [row for row in rows if row["error"]]
+    assert (len(rows), len(failed)) == (12, 4)
+    assert all(row["image"] is None and "64" in row["error"] for row in failed)
+    assert "12 images were judged" not in (text := (folder(output) / "report.html").read_text())
+    assert "8 images were judged, 4 failed" in text
+
+
+def test_too_many_failures_end_the_run_and_keep_its_rows(tmp_path: Path):
+    output = tmp_path / "runs"
+    _, err = robustness(output, "perturbations={kind: arrangement_shift, count: 64, region: block}", status=1)
+    assert "run.max_failed_share" in err
+    assert samples(output)
+
+
+@pytest.mark.slow
+def test_mlflow_opens_in_a_browser_on_this_machine_only(run: Path):
+    import urllib.request
+
+    process = start("ui", str(run), "--port", "5801", cwd=run.parent)
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen("http://127.0.0.1:5801/", timeout=5) as answer:
+                    assert answer.status == 200
+                    break
+            except OSError:
+                time.sleep(1)
+        else:
+            pytest.fail("no answer")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate()
+
+
 @pytest.mark.slow
 def test_both_layouts_give_the_same_rows(run: Path, tmp_path: Path):
     robustness(tmp_path / "runs", "run.layout=staged")
