@@ -159,7 +159,7 @@ class Answers:
     @cached_property
     def headline(self) -> str:
         """Return the column that the verdict rests on: top-1 where prompts name classes, else the CLIP score."""
-        return "top1_correct" if np.isfinite(self.rows.columns["top1_correct"]).any() else "clip_score"
+        return "top1_correct" if any(p.label >= 0 for p in self.rows.grid.prompts) else "clip_score"
 
     @cached_property
     def families(self) -> list[Family]:

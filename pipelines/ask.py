@@ -10,6 +10,7 @@ import yaml
 from pipelines import tables
 from pipelines.answers import CONTROL_KINDS, UNLIKELY, Answers, Family, JudgeControls, Rows
 from pipelines.figures import (
+    HEADLINES,
     accuracy_curves,
     class_heat_map,
     confusion_map,
@@ -113,7 +114,7 @@ def class_names(question: Robustness) -> list[str]:
 def drawn(question: Robustness, answers: Answers, controls: JudgeControls) -> list[Picture]:
     """Return the figures, the two of the first screen first."""
     family = main_family(answers)
-    of = f"top-1 accuracy with 95 % intervals; n = {family.cells[0].drawn} images a point"
+    of = f"{HEADLINES[answers.headline]} with 95 % intervals; n = {family.cells[0].drawn} images a point"
     found = [
         Picture(
             "accuracy",
@@ -203,18 +204,19 @@ def interval(estimate: Estimate, sign: str = "", digits: int = 2) -> str:
 def track(question: Robustness, asked: Asked, tracker: Tracker) -> None:
     """Log the answers to MLflow."""
     for family in asked.answers.families:
+        place = slug(family) if len(question.grid.samplers) == 1 else f"sampler {family.sampler}/{slug(family)}"
         for name in asked.answers.metrics:
             points = {c.perturbation.strength: c.values[name] for c in family.cells}
-            tracker.curve(f"{slug(family)}/{name}", points)
-        tracker.metrics(
-            {f"{slug(family)}/break": family.breaks.strength.value, f"{slug(family)}/slope": family.slope.value}
-        )
+            tracker.curve(f"{place}/{name}", points)
+        tracker.metrics({f"{place}/break": family.breaks.strength.value, f"{place}/slope": family.slope.value})
     if asked.swept:
         tracker.metrics(
             {
                 "run/images": asked.swept.drawn,
                 "run/images_per_second": asked.swept.rate,
                 "run/failed": asked.swept.failed,
+                "run/seconds": asked.swept.seconds,
+                "run/seconds_to_first_batch": asked.swept.first_row or float("nan"),
             }
         )
     tracker.lineage("samples", asked.page.tables["cells"], question.spec.store)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, JUDGE, CONTROL, GREY = "#1b4f8a", "#c2571a", "#6b7280", "#d1d5db"
+HEADLINES = {"top1_correct": "top-1 accuracy", "clip_score": "CLIP score"}
 NAMES = {
     "uniform_mean_shift": "mean shift",
     "uniform_random_mean_shift": "random mean shift",
@@ -63,18 +64,24 @@ def accuracy_curves(answers: Answers, controls: JudgeControls, sampler: int) -> 
     rows = -(-len(families) // columns)
     figure, axes = sheet(3.6 * columns, 2.5 * rows + 0.4, rows, columns, share_y=True)
     for axis, family in zip(axes, families, strict=False):
-        panel(axis, family, controls)
+        panel(axis, family, controls, answers.headline)
     for axis in axes[len(families) :]:
         axis.set_visible(False)
-    axes[0].set_ylabel("top-1 accuracy", fontsize=9)
+    axes[0].set_ylabel(HEADLINES[answers.headline], fontsize=9)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
-def panel(axis: "Axes", family: Family, controls: JudgeControls) -> None:
+def panel(axis: "Axes", family: Family, controls: JudgeControls, headline: str) -> None:
     """Draw one family's curves."""
     x = family.strengths
+    axis.set_title(title(family.name), fontsize=9, loc="left")
+    axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+    if headline != "top1_correct":
+        band(axis, x, [c.values[headline] for c in family.cells], INK, "-", HEADLINES[headline])
+        return
+    axis.set_ylim(-0.02, 1.02)
     band(axis, x, [c.values["top1_correct"] for c in family.cells], INK, "-", "classifier")
     if "judge_top1_correct" in family.cells[0].values:
         band(axis, x, [c.values["judge_top1_correct"] for c in family.cells], JUDGE, "--", "held-out judge")
@@ -86,9 +93,6 @@ def panel(axis: "Axes", family: Family, controls: JudgeControls) -> None:
     if tinted:
         label = "classifier on unbroken, tinted"
         band(axis, np.array([s for s, _ in tinted]), [e["top1_correct"] for _, e in tinted], CONTROL, ":", label)
-    axis.set_title(title(family.name), fontsize=9, loc="left")
-    axis.set_ylim(-0.02, 1.02)
-    axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
 
 
 def band(axis: "Axes", x: np.ndarray, estimates: Sequence[Estimate], colour: str, line: str, label: str) -> None:

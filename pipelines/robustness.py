@@ -100,6 +100,8 @@ class Robustness:
         self.spec = spec
         self.prompts = spec.prompts.load()
         self.revision = revision(spec.model, spec.run.dtype)
+        if all(p.is_mildest for p in spec.perturbations):
+            raise ValueError("perturbations: expected at least one that changes the latent, found only the control")
 
     @cached_property
     def grid(self) -> Grid:

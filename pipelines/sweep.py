@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipelines.answers import Answers, Rows
 from pipelines.grid import Grid
-from pipelines.measure import Measure
 from pipelines.robustness import Robustness
 from pipelines.rows import cube, done, images, lacking
 from pipelines.run import Tally, execute, work
 from pipelines.save import SAMPLES
 from pipelines.store import Store
-from stages.metrics import Proportion
 
 Watch = Callable[[str, Tally], None]
 TOP1 = "top1_correct"
@@ -107,19 +106,15 @@ def still_open(
     A perturbation that reached the target once stays closed: reopening it would let chance choose when to stop twice.
     """
     columns = cube(store, grid, {question.classifying[0].table: [TOP1]}, ())
-    top1 = columns[TOP1].reshape(grid.seeds.count, *grid.inner)
-    width = {text: half_width(top1[:, :, i]) for i, text in enumerate(grid.perturbations)}
-    control = grid.perturbations[0]
+    answers = Answers(Rows(grid, columns), {TOP1: "share"})
+    samplers = range(len(grid.samplers))
+    width = {text: max(half_width(answers, k, i) for k in samplers) for i, text in enumerate(grid.perturbations)}
     wide = [text for text in candidates if width[text] > target]
-    return tuple(dict.fromkeys([control, *wide])) if wide else ()
+    return tuple(dict.fromkeys([grid.perturbations[0], *wide])) if wide else ()
 
 
-def half_width(top1: np.ndarray) -> float:
-    """Return the largest half width over the samplers, [seeds samplers prompts]; infinite where nothing is known."""
-    estimates = [Proportion().of(top1[:, k].ravel().astype(np.float64)) for k in range(top1.shape[1])]
-    return max(np.inf if e.n == 0 else (e.high - e.low) / 2 for e in estimates)
-
-
-def tables(measures: tuple[Measure, ...]) -> dict[str, tuple[str, ...]]:
-    """Return the measured columns by table."""
-    return {measure.table: measure.columns for measure in measures}
+def half_width(answers: Answers, sampler: int, perturbation: int) -> float:
+    """Return the half width of a cell's top-1 interval; infinite where nothing is known."""
+    top1 = answers.value(TOP1, sampler, perturbation)
+    half = (top1.high - top1.low) / 2
+    return np.inf if np.isnan(half) else half

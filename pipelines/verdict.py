@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pipelines.answers import BROKEN, CONTROL_KINDS, Answers, Family, JudgeControls
-from pipelines.figures import title
+from pipelines.figures import HEADLINES, title
 from pipelines.sweep import TOP1, Swept
 from stages.metrics import Estimate
 
@@ -30,7 +30,7 @@ def verdict(answers: Answers) -> str:
     family = main_family(answers)
     control = next(c for c in answers.cells if c.sampler == family.sampler and c.number == 0)
     start = control.values[answers.headline]
-    what = "top-1 accuracy" if answers.headline.startswith("top1") else "CLIP score"
+    what = HEADLINES[answers.headline]
     breaks = family.breaks
     if math.isnan(start.value):
         return "Undecided: no unshifted picture was judged."

@@ -15,12 +15,12 @@ SHIFTS = (Control(), *(UniformMeanShift(shift=s) for s in (-0.4, -0.2, 0.2, 0.4)
 METRICS = {"top1_correct": "share", "top5_correct": "share", "label_probability": "mean", "clip_score": "mean"}
 
 
-def sweep(accuracy, seeds=200, classes=4, shared=False, perturbations=SHIFTS, drawn=None) -> Answers:
+def sweep(accuracy, *, seeds=200, classes=4, shared=False, perturbations=SHIFTS, drawn=None, labels=True) -> Answers:
     """Rows whose top-1 is a coin with the accuracy of (class, perturbation); the same coin for every perturbation."""
     grid = Grid(
         model="m",
         revision="r",
-        prompts=tuple(Prompt(f"a {i}", i, f"class{i}") for i in range(classes)),
+        prompts=tuple(Prompt(f"a {i}", i if labels else -1, f"class{i}") for i in range(classes)),
         seeds=Seeds(count=seeds, shared=shared),
         perturbations=tuple(p.canonical() for p in perturbations),
         samplers=("{}",),
@@ -29,10 +29,12 @@ def sweep(accuracy, seeds=200, classes=4, shared=False, perturbations=SHIFTS, dr
     coin = np.random.default_rng(7).random((seeds, 1, 1, classes))
     chance = np.array([[accuracy(q, p) for q in range(classes)] for p in perturbations])
     right = (coin < chance[None, None]).astype(np.float32)
+    if not labels:
+        right = np.full(shape, np.nan)
     here = np.ones(shape, dtype=bool) if drawn is None else np.broadcast_to(drawn, shape)
     right = np.where(here, right, np.nan)
     columns = dict.fromkeys(METRICS, right) | {
-        "clip_score": 30 * right,
+        "clip_score": 30.0 * (coin < chance[None, None]),
         "top5": np.where(right == 1, np.arange(classes), 0.0),
     }
     columns |= {name: np.zeros(shape) for name in ("latent_mean_z", "latent_norm_z", "latent_ks_p")}
@@ -133,10 +135,11 @@ def test_failed_rows_are_missing_and_never_zero():
 
 
 def test_prompts_without_labels_are_judged_by_clip():
-    answers = sweep(falling)
-    answers.rows.columns["top1_correct"][:] = np.nan
+    answers = sweep(falling, labels=False)
     assert answers.headline == "clip_score"
     assert "CLIP score" in verdict.verdict(answers)
+    assert (answers.classes(), answers.confusion(0, bool)) == ({}, {})
+    assert rendered(accuracy_curves(answers, {}, 0), "png").startswith(b"\x89PNG")
 
 
 def test_a_family_that_never_meets_the_control_is_still_a_curve():
