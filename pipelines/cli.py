@@ -1,5 +1,6 @@
 """The commands over pipelines; `tuning.cli` adds those that train and search, and is what users call."""
 
+import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -69,7 +70,7 @@ def robustness(config: Config, overrides: Overrides = None) -> None:
     if asked.swept:
         plan.remember(question, asked.swept)
     show(asked)
-    console.print(f"\n[bold]{asked.page.verdict}[/bold]", highlight=False)
+    console.print(f"\n{asked.page.verdict}", style="bold", markup=False, highlight=False)
     console.print(f"\nreport   {asked.report}\nsamples  {question.spec.store}", highlight=False, soft_wrap=True)
     console.print(f"browse   {own_name()} ui {run.output}", highlight=False, soft_wrap=True)
 
@@ -80,7 +81,6 @@ def plan_command(config: Config, overrides: Overrides = None) -> None:
     from pipelines import plan
 
     question = resolve(config, overrides)
-    question.generation.check(question.grid.rows(first_row()))
     for line in plan.lines(question, plan.plan(question)):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
@@ -95,7 +95,7 @@ def report(
 
     if not (run / "spec.yaml").is_file():
         raise UserError(f"report: expected the folder of a run with its spec.yaml, found none in {run}")
-    question = resolve(str(run / "spec.yaml"), [f"run.output={run.parent}"])
+    question = resolve(str(run / "spec.yaml"), [f"run.output={json.dumps(str(run.parent))}"])
     answers = ask.answer(question)
     if not answers.cells:
         raise UserError(f"report: expected samples in {question.spec.store}, found none of this question; run it first")

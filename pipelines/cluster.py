@@ -7,8 +7,9 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from pipelines.compute import Compute
 from pipelines.config import UserError
-from pipelines.pipeline import Compute, Pipeline
+from pipelines.pipeline import Pipeline
 from pipelines.run import RunSpec
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from pipelines.compute import Compute
 from stages.base import Batch
 
 if TYPE_CHECKING:
     from ray.data import Dataset
-
-    from pipelines.pipeline import Compute
 
 MAX_TASKS = 200
 ROWS_PER_TASK = 4096
@@ -50,7 +49,7 @@ def loaded(paths: Sequence[str], load: Callable[[str], Iterator[pa.Table]], batc
 
 
 def pooled(
-    dataset: "Dataset", worker: type, arguments: Sequence[object], compute: "Compute", batch_size: int
+    dataset: "Dataset", worker: type, arguments: Sequence[object], compute: Compute, batch_size: int
 ) -> "Dataset":
     """Return the data set mapped over a pool of actors of fixed size.
 

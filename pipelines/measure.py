@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.pipeline import ONE_ACTOR, Compute, Pipeline, Step
+from pipelines.compute import ONE_ACTOR, Compute
+from pipelines.pipeline import Pipeline, Step
 from pipelines.save import LoadImages, SaveMeasured, SaveMeasuredSpec, SaveSamples, SaveSamplesSpec
 from stages.base import AnyStage, Spec, digest
 from stages.generate import Generate, GenerateSpec

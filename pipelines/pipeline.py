@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow as pa
-from pydantic import Field
 
 from pipelines.columns import pack, unpack
+from pipelines.compute import ONE_ACTOR, Compute
 from pipelines.flow import pooled
 from stages.base import AnyStage, Spec
 
@@ -15,17 +15,6 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 Layout: TypeAlias = Literal["fused", "staged"]
-
-
-class Compute(Spec):
-    """What one pool of actors gets."""
-
-    actors: int = Field(1, ge=1, le=10_000, description="Actors in the pool.")
-    cpus: float = Field(1.0, gt=0, le=1024, description="Cores, and threads, of an actor without a GPU.")
-    gpus: float = Field(0.0, ge=0, le=64, description="GPUs of each actor; fractions share one device.")
-
-
-ONE_ACTOR = Compute()
 
 
 @dataclass(frozen=True)

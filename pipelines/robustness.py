@@ -11,9 +11,10 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import BeforeValidator, Field, JsonValue
 
+from pipelines.compute import Compute
 from pipelines.grid import Grid, Seeds
 from pipelines.measure import Measure, generation, measurement
-from pipelines.pipeline import Compute, Pipeline
+from pipelines.pipeline import Pipeline
 from pipelines.prompts import AnyPrompts
 from pipelines.run import RunSpec
 from stages.appearance import Appearance, AppearanceSpec

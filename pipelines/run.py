@@ -9,10 +9,11 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.columns import pack, unpack
+from pipelines.compute import Compute
 from pipelines.config import UserError
 from pipelines.flow import numbered
 from pipelines.grid import Grid
-from pipelines.pipeline import Compute, Layout, Pipeline
+from pipelines.pipeline import Layout, Pipeline
 from stages.base import Batch, Spec
 
 if TYPE_CHECKING:
@@ -81,10 +82,8 @@ def work(grid: Grid, done: np.ndarray, batch_size: int) -> "Dataset":
 
 
 def undone(numbers: np.ndarray, done: np.ndarray) -> np.ndarray:
-    """Return those consecutive row numbers whose bit is not set in the packed bitmap."""
-    first = numbers[0] // 8
-    bits = np.unpackbits(done[first : numbers[-1] // 8 + 1])
-    return numbers[bits[numbers - 8 * first] == 0]
+    """Return those row numbers, in any order, whose bit is not set in the packed bitmap."""
+    return numbers[(done[numbers // 8] >> (7 - numbers % 8)) & 1 == 0]
 
 
 def execute(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pipelines.columns import pack, unpack
-from pipelines.pipeline import Compute, Pipeline, Step, Worker
+from pipelines.compute import Compute
+from pipelines.pipeline import Pipeline, Step, Worker
 from stages.base import Spec, objects
 from tests.pipelines.toys import Brightness, Draw, ToySpec
 
