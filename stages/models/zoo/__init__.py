@@ -1,0 +1,66 @@
+"""The embedded models: small real models that this project trained on its own image world, and their cards.
+
+Loaders take a folder: `StableDiffusionPipeline.from_pretrained(path("text-to-image"))`,
+`timm.create_model(f"local-dir:{path('classifier')}", pretrained=True)`,
+`open_clip.create_model_and_transforms(f"local-dir:{path('clip')}")`.
+"""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, JsonValue
+
+from stages.base import Spec
+
+NAMES = ("text-to-image", "classifier", "judge", "clip")
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class Figure(Spec):
+    """A measured quality, with its 95 % interval (Wilson for shares, normal for means)."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int = Field(ge=1, description="Number of pictures.")
+
+
+class Card(Spec):
+    """What an embedded model is, how it was made, how good it is, and what it is not for."""
+
+    name: str
+    summary: str
+    architecture: str
+    licence: str = "Apache-2.0"
+    data: str = Field(description="Ranges of indices of the image world.")
+    settings: dict[str, JsonValue] = Field(description="The training specs, by part of the model.")
+    cpu_minutes: float = Field(ge=0, description="Training time of all parts, in minutes of one core.")
+    figures: tuple[Figure, ...]
+    limits: tuple[str, ...]
+    sha256: dict[str, str] = Field(description="Checksum of each file, by its path in the folder.")
+
+
+def card(name: str) -> Card:
+    """Return the card of an embedded model."""
+    if name not in NAMES:
+        raise ValueError(f"zoo: the embedded models are {', '.join(NAMES)}, but {name!r} was asked for")
+    return Card.model_validate_json((WEIGHTS / name / "card.json").read_text())
+
+
+@cache
+def path(name: str) -> Path:
+    """Return the folder of an embedded model, once its files have passed their checksums."""
+    for file, expected in card(name).sha256.items():
+        where = WEIGHTS / name / file
+        if not where.is_file():
+            raise ValueError(f"zoo: {where} is missing; install the package again")
+        if (found := checksum(where)) != expected:
+            raise ValueError(f"zoo: {where} should have SHA-256 {expected}, but has {found}; install the package again")
+    return WEIGHTS / name
+
+
+def checksum(file: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,87 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tuning.training.zoo.classifier import ClassifierRecipe, ClassifierSpec
+from tuning.training.zoo.clip import ClipRecipe, ClipSpec
+from tuning.training.zoo.loop import Loop, LoopSpec, Recipe
+from tuning.training.zoo.text_to_image import TextToImageRecipe, TextToImageSpec
+from tuning.training.zoo.vae import VaeRecipe, VaeSpec
+
+LOOP = LoopSpec(steps=6, batch=8, learning_rate=1e-3, warmup_steps=2, decay_steps=3, checkpoint_steps=2, seed=7)
+
+
+def classifier(work: Path) -> Recipe:  # noqa: ARG001
+    return ClassifierRecipe(ClassifierSpec(architecture="test_convnext2", images=24, loop=LOOP))
+
+
+def vae(work: Path) -> Recipe:  # noqa: ARG001
+    return VaeRecipe(VaeSpec(channels=(8, 8, 8), images=24, crop_share=0.5, loop=LOOP))
+
+
+def clip(work: Path) -> Recipe:
+    start = ClassifierRecipe(ClassifierSpec(architecture="test_resnet", loop=LOOP))
+    start.save(start.module, work / "classifier")
+    return ClipRecipe(ClipSpec(width=32, layers=1, heads=2, images=24, loop=LOOP), work / "tokens", work / "classifier")
+
+
+def text_to_image(work: Path) -> Recipe:
+    for recipe, name in ((vae(work), "vae"), (clip(work), "clip")):
+        recipe.save(recipe.module, work / name)
+    spec = TextToImageSpec(channels=(8, 16), heads=2, images=24, loop=LOOP)
+    return TextToImageRecipe(spec, work, (work / "vae", work / "clip"))
+
+
+TABLE = [classifier, vae, clip, text_to_image]
+
+
+@pytest.mark.parametrize("recipe", TABLE, ids=lambda recipe: recipe.__name__)
+class TestLaws:
+    def test_resumed_training_is_straight_training(self, recipe: Callable[[Path], Recipe], tmp_path):
+        straight = Loop(recipe(tmp_path), LOOP, tmp_path / "straight.pt")
+        losses = straight.run()
+        stopped = Loop(recipe(tmp_path), LOOP, tmp_path / "stopped.pt").run(3)
+        resumed = Loop(recipe(tmp_path), LOOP, tmp_path / "stopped.pt")
+        assert stopped + resumed.run() == losses
+        for one, other in ((straight.recipe.module, resumed.recipe.module), (straight.average, resumed.average)):
+            assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+    def test_a_finished_run_does_nothing(self, recipe: Callable[[Path], Recipe], tmp_path):
+        Loop(recipe(tmp_path), LOOP, tmp_path / "run.pt").run()
+        assert Loop(recipe(tmp_path), LOOP, tmp_path / "run.pt").run() == []
+
+    def test_saves_the_same_files_again(self, recipe: Callable[[Path], Recipe], tmp_path):
+        for name in ("one", "other"):
+            made = recipe(tmp_path)
+            made.save(made.module, tmp_path / name)
+        for file in (tmp_path / "one").rglob("*.safetensors"):
+            other = load_file(tmp_path / "other" / file.relative_to(tmp_path / "one"))
+            assert all(torch.equal(value, other[key]) for key, value in load_file(file).items())
+
+
+def test_other_settings_do_not_resume(tmp_path):
+    Loop(vae(tmp_path), LOOP, tmp_path / "run.pt").run(2)
+    other = VaeRecipe(VaeSpec(channels=(8, 8, 8), images=23, crop_share=0.5, loop=LOOP))
+    with pytest.raises(ValueError, match=r"run\.pt was trained with .* delete the file"):
+        Loop(other, LOOP, tmp_path / "run.pt")
+
+
+def test_halves_add_up_to_the_whole(tmp_path):
+    whole, halves = text_to_image(tmp_path), text_to_image(tmp_path)
+    loss = Recipe.backward(whole, 0)
+    assert halves.backward(0) == pytest.approx(loss, rel=1e-5)
+    for one, other in zip(whole.module.parameters(), halves.module.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_the_rate_warms_up_stays_and_decays():
+    spec = LoopSpec(steps=100, batch=1, learning_rate=1.0, warmup_steps=10, decay_steps=20)
+    rates = np.array([spec.rate(step) for step in range(100)])
+    assert (np.diff(rates[:10]) > 0).all()
+    assert (rates[9:80] == 1).all()
+    assert (np.diff(rates[80:]) < 0).all()
+    assert rates[-1] < 0.01

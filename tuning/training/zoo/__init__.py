@@ -1,0 +1,18 @@
+"""Training of the embedded models: `train(name)` makes what ships, `verify(name)` measures it again.
+
+Import `tuning.training.zoo.train` for the work itself: this module stays light.
+"""
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "classifier": (),
+    "judge": (),
+    "clip": ("classifier",),
+    "vae": (),
+    "text-to-image": ("vae", "clip"),
+}
+"""What can be trained, each with the parts that it is built on."""
+
+
+def lineage(name: str) -> tuple[str, ...]:
+    """Return everything that is trained for `name`, in order, `name` last."""
+    return tuple(dict.fromkeys((*(early for part in PARTS[name] for early in lineage(part)), name)))

@@ -1,0 +1,132 @@
+"""The cards of the embedded models: written after training, and checked by measuring again."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from stages.models.zoo import WEIGHTS, Card, Figure, card, checksum
+from tuning.training.zoo import lineage
+from tuning.training.zoo.measure import classifier_figures, clip_figures, text_to_image_figures
+from tuning.training.zoo.settings import SETTINGS
+
+TEXTS = {
+    "text-to-image": (
+        "Latent text-to-image diffusion in Stable Diffusion's format: draws one coloured thing, 64 x 64.",
+        "AutoencoderKL 16-32-64 (latents 4 x 16 x 16), CLIPTextModel of 3 layers, UNet2DConditionModel 32-64-128, DDIM",
+        (
+            "Knows only `a photo of a {colour} {object}` with 12 objects and 8 colours; any other prompt is untested.",
+            "Guidance above 5 saturates the colours.",
+            "A study object: its brittleness says nothing about the size of the effect in large models.",
+        ),
+    ),
+    "classifier": (
+        "Names the object in a picture of the image world, under strong casts, exposure, noise and blur.",
+        "timm test_resnet",
+        (
+            "Always answers with one of 12 classes: it cannot say that a picture shows nothing.",
+            "Shares its trunk with the embedded CLIP at the start; for an independent opinion ask the judge.",
+        ),
+    ),
+    "judge": (
+        "A second opinion on the object: another architecture and seed, no weights shared with any other model.",
+        "timm test_convnext2",
+        (
+            "Always answers with one of 12 classes: it cannot say that a picture shows nothing.",
+            "Trained on the same image world and the same changes as the classifier, so it may share its blind spots.",
+        ),
+    ),
+    "clip": (
+        "Scores how well a caption fits a picture of the image world.",
+        "open_clip: timm test_resnet trunk, text tower of 3 layers and width 128, own vocabulary of 761 tokens",
+        (
+            "Understands only the captions of the image world; scores of other texts mean nothing.",
+            "Its trunk started from the classifier: the two are not independent.",
+            "Trained under mild casts only, because strong ones change the colour that the caption names.",
+        ),
+    ),
+}
+
+
+class Check(NamedTuple):
+    """A figure on a card beside the same figure measured now."""
+
+    figure: str
+    expected: float
+    recomputed: float
+
+
+def verify(name: str) -> list[Check]:
+    """Measure every figure of a model's card again. Takes seconds, for text-to-image about a minute on 2 cores."""
+    found = {figure.name: figure.value for figure in measure(name, WEIGHTS / name)}
+    return [Check(figure.name, figure.value, found[figure.name]) for figure in card(name).figures]
+
+
+def measure(name: str, folder: Path) -> tuple[Figure, ...]:
+    """Return the figures of the model in `folder`; the other models are those beside it."""
+    match name:
+        case "text-to-image":
+            return text_to_image_figures(folder, folder.parent)
+        case "clip":
+            return clip_figures(folder)
+        case _:
+            return classifier_figures(folder)
+
+
+def write_card(name: str, folder: Path, work: Path) -> Card:
+    """Measure the model in `folder` and write its `card.json` and `README.md` there."""
+    parts = lineage(name)
+    summary, architecture, limits = TEXTS[name]
+    new = Card(
+        name=name,
+        summary=summary,
+        architecture=architecture,
+        data=_data(parts),
+        settings={part: SETTINGS[part].model_dump(mode="json") for part in parts},
+        cpu_minutes=round(sum(_cpu_seconds(work / f"{part}.pt") for part in parts) / 60, 1),
+        figures=measure(name, folder),
+        limits=limits,
+        sha256={str(f.relative_to(folder)): checksum(f) for f in sorted(folder.rglob("*")) if _is_part(f)},
+    )
+    (folder / "card.json").write_text(json.dumps(new.model_dump(mode="json"), indent=2) + "\n")
+    (folder / "README.md").write_text(readme(new))
+    return new
+
+
+def readme(card: Card) -> str:
+    """Return the card as a page for people."""
+    figures = "\n".join(f"| {f.name} | {f.value:.4g} | {f.low:.4g} to {f.high:.4g} | {f.n} |" for f in card.figures)
+    limits = "\n".join(f"- {limit}" for limit in card.limits)
+    return f"""# {card.name}
+
+{card.summary}
+
+- Architecture: {card.architecture}
+- Data: {card.data}
+- Training: `seedquake zoo train {card.name}`, {card.cpu_minutes:g} minutes of one CPU core; settings, steps and seeds \
+in `card.json`
+- Licence: {card.licence}
+
+| figure | value | 95 % interval | pictures |
+| --- | --- | --- | --- |
+{figures}
+
+`seedquake zoo verify {card.name}` measures these again.
+
+## What it is not for
+{limits}
+"""
+
+
+def _data(parts: tuple[str, ...]) -> str:
+    ranges = ", ".join(f"{part}: indices 0 to {SETTINGS[part].images - 1:,}" for part in parts)
+    return f"stages.models.zoo.world; {ranges}; measured on indices from 10,000,000"
+
+
+def _cpu_seconds(checkpoint: Path) -> float:
+    return float(torch.load(checkpoint, map_location="cpu", weights_only=True)["cpu_seconds"])
+
+
+def _is_part(file: Path) -> bool:
+    return file.is_file() and file.name not in {"card.json", "README.md"}

@@ -1,0 +1,41 @@
+"""The settings that the shipped models were trained with: `train` uses these and nothing else."""
+
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
+
+from tuning.training.zoo.classifier import ClassifierSpec
+from tuning.training.zoo.clip import ClipSpec
+from tuning.training.zoo.loop import LoopSpec
+from tuning.training.zoo.text_to_image import TextToImageSpec
+from tuning.training.zoo.vae import VaeSpec
+
+AnyRecipeSpec: TypeAlias = Annotated[
+    ClassifierSpec | ClipSpec | TextToImageSpec | VaeSpec,
+    Field(discriminator="kind"),
+]
+
+SETTINGS: dict[str, AnyRecipeSpec] = {
+    "classifier": ClassifierSpec(
+        architecture="test_resnet",
+        loop=LoopSpec(steps=1800, batch=64, learning_rate=2e-3, decay_steps=600, seed=1),
+    ),
+    "vae": VaeSpec(
+        loop=LoopSpec(
+            steps=1800, batch=32, learning_rate=2e-3, warmup_steps=100, decay_steps=200, weight_decay=1e-4, seed=2
+        ),
+    ),
+    "judge": ClassifierSpec(
+        architecture="test_convnext2",
+        loop=LoopSpec(steps=2400, batch=64, learning_rate=2e-3, decay_steps=900, seed=3),
+    ),
+    "clip": ClipSpec(
+        loop=LoopSpec(steps=450, batch=96, learning_rate=1e-3, decay_steps=200, average=0.98, seed=4),
+    ),
+    "text-to-image": TextToImageSpec(
+        images=96_000,
+        loop=LoopSpec(
+            steps=8000, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=3000, average=0.998, seed=5
+        ),
+    ),
+}

@@ -1,0 +1,79 @@
+"""Train an embedded model and the parts that it is built on, and ship it with its card."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from stages.models.zoo import NAMES, WEIGHTS
+from tuning.training.zoo import PARTS, lineage
+from tuning.training.zoo.cards import write_card
+from tuning.training.zoo.classifier import ClassifierRecipe, ClassifierSpec
+from tuning.training.zoo.clip import ClipRecipe, ClipSpec
+from tuning.training.zoo.loop import Loop, Recipe
+from tuning.training.zoo.settings import SETTINGS, AnyRecipeSpec
+from tuning.training.zoo.text_to_image import TextToImageRecipe, TextToImageSpec
+from tuning.training.zoo.vae import VaeRecipe
+
+
+def train(
+    name: str,
+    work: Path = Path(".training"),
+    weights: Path = WEIGHTS,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Path:
+    """Train `name` and return its folder in `weights`, or in `work` for a part that does not ship by itself.
+
+    `work` keeps the checkpoints: a second call goes on where the first was stopped, and does nothing if it ended.
+    """
+    if name not in PARTS:
+        raise ValueError(f"zoo train: can train {', '.join(PARTS)}, but {name!r} was asked for")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    for part in lineage(name):
+        _run(part, work, device)
+    if name not in NAMES:
+        return work / name
+    return ship(name, work, weights)
+
+
+def ship(name: str, work: Path, weights: Path = WEIGHTS) -> Path:
+    """Copy a trained model's folder to `weights` in half precision, measure it there and write its card."""
+    folder, partial = weights / name, weights / f".{name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(work / name, partial)
+    for file in partial.rglob("*.safetensors"):
+        halve(file)
+    write_card(name, partial, work)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return folder
+
+
+def halve(file: Path) -> None:
+    """Rewrite a safetensors file in half precision; loaders turn it back into single precision."""
+    tensors = {name: x.half() if x.is_floating_point() else x for name, x in load_file(file).items()}
+    save_file(tensors, file, {"format": "pt"})
+
+
+def _run(part: str, work: Path, device: str) -> None:
+    spec, checkpoint = SETTINGS[part], work / f"{part}.pt"
+    recipe = _recipe(spec, work, device)
+    loop = Loop(recipe, spec.loop, checkpoint)
+    loop.run()
+    recipe.save(loop.average.cpu(), work / part)
+
+
+def _recipe(spec: AnyRecipeSpec, work: Path, device: str) -> Recipe[Any, Any]:
+    match spec:
+        case ClassifierSpec():
+            return ClassifierRecipe(spec, device)
+        case ClipSpec():
+            return ClipRecipe(spec, work / "tokenizer", work / "classifier", device)
+        case TextToImageSpec():
+            return TextToImageRecipe(spec, work, (work / "vae", work / "clip"), device)
+        case _:
+            return VaeRecipe(spec, device)
