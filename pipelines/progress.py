@@ -31,19 +31,19 @@ class Watcher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()
 
     def __call__(self, what: str, tally: Tally) -> None:
         """Show where a step stands."""
-        known = tally.rate == tally.rate
-        note = ", ".join(
-            ([f"{tally.rate:.1f}/s"] if known else []) + ([f"{tally.failed} failed"] if tally.failed else [])
-        )
+        rate = tally.rate
+        known = rate == rate  # noqa: PLR0124  NaN is not itself
+        note = ", ".join(([f"{rate:.1f}/s"] if known else []) + ([f"{tally.failed} failed"] if tally.failed else []))
         if self.console.is_terminal:
             task = next((t for t in self.bar.tasks if t.description == what), None)
             number = task.id if task else self.bar.add_task(what, note=note)
             self.bar.update(number, completed=tally.done, total=tally.todo, note=note)
         elif time.monotonic() - self.last_line > LINE_EVERY_S or tally.done >= tally.todo:
             self.last_line = time.monotonic()
-            left = f", {(tally.todo - tally.done) / tally.rate:.0f} s left" if known and tally.done < tally.todo else ""
+            left = f", {(tally.todo - tally.done) / rate:.0f} s left" if known and tally.done < tally.todo else ""
             self.console.print(f"{what}: {tally.done} of {tally.todo}{note and ', '}{note}{left}", highlight=False)

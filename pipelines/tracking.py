@@ -80,7 +80,7 @@ class Tracker:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # guesses about columns and sources that do not matter here
             data = self.mlflow.data.pandas_dataset.from_pandas(table, source=source, name=name)
-        self.mlflow.log_input(data, context="samples")
+            self.mlflow.log_input(data, context="samples")
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""

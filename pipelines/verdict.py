@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-from pipelines.answers import BROKEN, CONTROL_KINDS, Answers, Family, JudgeControls
+from pipelines.answers import BROKEN, CONTROL_KINDS, Answers, Cell, Family, JudgeControls
 from pipelines.figures import HEADLINES, title
 from pipelines.sweep import TOP1, Swept
 from stages.metrics import Estimate
@@ -53,7 +53,7 @@ def sentences(answers: Answers) -> Iterator[str]:
     yield from controls(answers)
     worst = [(name, e) for name, e in answers.classes().items() if e.n and e.high < 0][:3]
     if worst:
-        yield "Classes that lose most: " + ", ".join(f"{name} {short(e)}" for name, e in worst) + "."
+        yield "Classes that lose most, over all shifts: " + ", ".join(f"{name} {short(e)}" for name, e in worst) + "."
     failed = sum(c.failed for c in answers.cells)
     drawn = sum(c.drawn for c in answers.cells)
     yield f"{drawn} images were judged, {failed} failed" + (" (see their column error)." if failed else ".")
@@ -74,12 +74,24 @@ def unlikely(answers: Answers) -> Iterator[str]:
 
 
 def controls(answers: Answers) -> Iterator[str]:
-    """Yield what random directions of equal norm do."""
-    random = [c for c in answers.cells if c.perturbation.kind == "random_direction"]
-    if random:
-        worst = max(random, key=lambda c: c.perturbation.strength)
-        change = worst.changes[answers.headline]
-        yield f"A random direction of the same norm at {worst.perturbation.strength:g} changes it by {short(change)}."
+    """Yield what a random direction of the same norm does, at the tested strength nearest to the break."""
+    family = main_family(answers)
+    random = {c.perturbation.strength: c for c in answers.cells if c.perturbation.kind == "random_direction"}
+    pairs = [(c, random[s]) for c in family.cells if (s := abs(c.perturbation.strength)) in random]
+    if not pairs:
+        return
+    shifted, control = min(pairs, key=lambda pair: distance(pair[0], family))
+    by, other = (short(c.changes[answers.headline]) for c in (control, shifted))
+    strength = shifted.perturbation.strength
+    same = f"A random direction of the same norm as a {title(family.name)} of {strength:g}"
+    yield f"{same} changes it by {by}; the shift itself by {other}."
+
+
+def distance(cell: Cell, family: Family) -> tuple[float, float]:
+    """Return how far a cell lies from the break, of two sides the one that loses more first."""
+    at = family.breaks.strength.value if family.breaks.reached else math.inf
+    apart = abs(abs(cell.perturbation.strength) - at) if math.isfinite(at) else -abs(cell.perturbation.strength)
+    return round(apart, 9), cell.changes[TOP1].value
 
 
 def judge_sentences(answers: Answers, controls: JudgeControls) -> list[str]:
@@ -88,7 +100,7 @@ def judge_sentences(answers: Answers, controls: JudgeControls) -> list[str]:
     cells = [c for c in family.cells if (c.sampler, c.number) in controls and c.number]
     if not cells or not family.breaks.reached:
         return []
-    near = min(cells, key=lambda c: abs(abs(c.perturbation.strength) - family.breaks.strength.value))
+    near = min(cells, key=lambda cell: distance(cell, family))
     tinted = controls[near.sampler, near.number][TOP1]
     own = near.values[TOP1]
     seen = f"At {near.perturbation.strength:g} the classifier gets {own:.2f} of the generated pictures right"
