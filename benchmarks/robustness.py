@@ -30,7 +30,7 @@ PROMPTS = [
 ]
 
 
-def pipeline_rate(images: int = 320) -> float:
+def pipeline_rate(images: int = 240) -> float:
     """Images per second of the pipeline at steady state: after the first batch of each actor."""
     overrides = [
         "perturbations=[{kind: uniform_mean_shift, shift: 0.1}]",
@@ -72,7 +72,7 @@ def loop_rate(images: int = 96) -> float:
     return float(python(code))
 
 
-def script_rate(images: int = 8) -> float:
+def script_rate(images: int = 16) -> float:
     """Images per second of the usual script: one prompt, one picture, one call of each judge at a time."""
     code = LOADING + (
         "def draw(prompt):\n"

@@ -208,8 +208,9 @@ class Answers:
 
     def _of_class(self, change: np.ndarray, at: list[int]) -> Estimate:
         column = change[:, at].ravel()
-        clusters = None if self.rows.clusters is None else self.rows.clusters[:, at].ravel()
-        return paired_difference(np.zeros_like(column), column, self.bootstrap, clusters)
+        if self.rows.clusters is None:
+            return Mean().of(column)  # a bootstrap of the few rows of one class would be too sure
+        return paired_difference(np.zeros_like(column), column, self.bootstrap, self.rows.clusters[:, at].ravel())
 
     def class_accuracy(self, sampler: int, cells: tuple[Cell, ...]) -> dict[str, list[Estimate]]:
         """Return top-1 per class along a curve."""

@@ -12,6 +12,9 @@ from pydantic import Field
 from pipelines.prompts import Prompt
 from stages.base import Batch, Spec, canonical_json
 
+SEED_BITS = 40
+MAX_PROMPTS = 2 ** (63 - SEED_BITS)
+
 
 class Seeds(Spec):
     """Which seeds each prompt gets."""
@@ -27,12 +30,12 @@ class Seeds(Spec):
     def of(self, prompt: str, number: int) -> int:
         """Return the seed of the `number`-th sample of a prompt.
 
-        Own seeds are 31-bit hashes of prompt and number: adding prompts or seeds leaves all others as they were.
+        Own seeds are 40-bit hashes of prompt and number: adding prompts or seeds leaves all others as they were.
         """
         if self.shared:
             return number
-        key = hashlib.blake2b(f"{prompt}\x1f{number}".encode(), digest_size=4).digest()
-        return int.from_bytes(key, "little") >> 1
+        key = hashlib.blake2b(f"{prompt}\x1f{number}".encode(), digest_size=SEED_BITS // 8).digest()
+        return int.from_bytes(key, "little")
 
     def blocks(self, size: int) -> Iterator["Seeds"]:
         """Yield the same seeds in blocks of `size`."""
@@ -54,6 +57,10 @@ class Grid:
     seeds: Seeds
     perturbations: tuple[str, ...]
     samplers: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.prompts) > MAX_PROMPTS:
+            raise ValueError(f"prompts: expected at most {MAX_PROMPTS}, found {len(self.prompts)}; split the sweep")
 
     def __len__(self) -> int:
         return int(np.prod([self.seeds.count, *self.inner], dtype=object))
@@ -103,16 +110,20 @@ class Grid:
             block = seed - self.seeds.first
             return np.where((block >= 0) & (block < self.seeds.count), block, -1)
         keys, blocks = self._own_seeds
-        key = (prompt << 31) | seed
+        key = (prompt << SEED_BITS) | seed
         at = np.clip(np.searchsorted(keys, key), 0, len(keys) - 1)
-        return np.where((keys[at] == key) & (seed >= 0) & (seed < 2**31), blocks[at], -1)
+        return np.where((keys[at] == key) & (seed >= 0) & (seed < 2**SEED_BITS), blocks[at], -1)
 
     @cached_property
     def _own_seeds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the sorted keys (prompt, seed) and the position that each stands for."""
         count, first = self.seeds.count, self.seeds.first
         keys = np.fromiter(
-            ((i << 31) | self.seeds.of(p.text, first + n) for i, p in enumerate(self.prompts) for n in range(count)),
+            (
+                (i << SEED_BITS) | self.seeds.of(p.text, first + n)
+                for i, p in enumerate(self.prompts)
+                for n in range(count)
+            ),
             dtype=np.int64,
             count=len(self.prompts) * count,
         )

@@ -53,7 +53,8 @@ def sentences(answers: Answers) -> Iterator[str]:
     yield from controls(answers)
     worst = [(name, e) for name, e in answers.classes().items() if e.n and e.high < 0][:3]
     if worst:
-        yield "Classes that lose most, over all shifts: " + ", ".join(f"{name} {short(e)}" for name, e in worst) + "."
+        names = ", ".join(f"{name} {short(e)} (n={e.n})" for name, e in worst)
+        yield f"Classes that lose most, over all shifts: {names}."
     failed = sum(c.failed for c in answers.cells)
     drawn = sum(c.drawn for c in answers.cells)
     yield f"{drawn} images were judged, {failed} failed" + (" (see their column error)." if failed else ".")
