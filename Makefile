@@ -1,7 +1,7 @@
 # Everything sets itself up: a fresh machine needs git, Python 3.11 or newer, and PyPI.
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
-RUN := $(UV) run --no-sync
+RUN := .venv/bin/
 SETUP := .venv/.ready
 
 .PHONY: setup demo test test-slow check bench clean help
@@ -21,23 +21,23 @@ $(SETUP): uv.lock pyproject.toml
 setup: $(SETUP)
 
 demo: $(SETUP)
-	$(RUN) seedquake robustness robustness_demo
+	$(RUN)seedquake robustness robustness_demo
 
 test: $(SETUP)
-	$(RUN) pytest
-	$(RUN) pytest -m "ray and not slow and not gpu"
-	$(RUN) pytest -m "e2e and not slow and not gpu"
+	$(RUN)pytest
+	$(RUN)pytest -m "ray and not slow and not gpu"
+	$(RUN)pytest -m "e2e and not slow and not gpu"
 
 test-slow: $(SETUP)
-	$(RUN) pytest -m slow
+	$(RUN)pytest -m slow
 
 check: $(SETUP)
-	$(RUN) ruff format --check
-	$(RUN) ruff check
-	$(RUN) mypy
+	$(RUN)ruff format --check
+	$(RUN)ruff check
+	$(RUN)mypy
 
 bench: $(SETUP)
-	$(RUN) python benchmarks/robustness.py
+	$(RUN)python benchmarks/robustness.py
 
 clean:
 	rm -rf .venv .uv build dist

@@ -15,6 +15,9 @@ from pipelines.run import RunSpec
 
 def connect(run: RunSpec, pipelines: Sequence[Pipeline]) -> None:
     """Start or join Ray and refuse what it can never schedule; raises `UserError`."""
+    if run.address == "local":
+        # Under `uv run` Ray would build the whole environment again for its workers, which have it already.
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray
 
     if not ray.is_initialized():
