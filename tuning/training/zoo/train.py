@@ -1,5 +1,6 @@
 """Train an embedded model and the parts that it is built on, and ship it with its card."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,19 @@ def ship(name: str, work: Path, weights: Path = WEIGHTS) -> Path:
     shutil.copytree(work / name, partial)
     for file in partial.rglob("*.safetensors"):
         halve(file)
+    for file in partial.rglob("config.json"):
+        forget_place(file)
     write_card(name, partial, work)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
+
+
+def forget_place(file: Path) -> None:
+    """Rewrite a model's settings without the folder of this machine that diffusers notes in them."""
+    settings = json.loads(file.read_text())
+    if settings.pop("_name_or_path", None) is not None:
+        file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 def halve(file: Path) -> None:

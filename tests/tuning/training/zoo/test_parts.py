@@ -1,9 +1,11 @@
+import json
+
 import numpy as np
 import open_clip
 import pytest
 import torch
 
-from stages.models.zoo import NAMES, world
+from stages.models.zoo import NAMES, WEIGHTS, world
 from tests.tuning.training.zoo.test_loop import clip, vae
 from tuning.training.zoo import PARTS, lineage
 from tuning.training.zoo.augment import AugmentSpec, augment
@@ -13,7 +15,7 @@ from tuning.training.zoo.loop import generator
 from tuning.training.zoo.settings import SETTINGS
 from tuning.training.zoo.text_to_image import TextToImageSpec
 from tuning.training.zoo.tokenizer import TokenizerSpec, write
-from tuning.training.zoo.train import halve, train
+from tuning.training.zoo.train import forget_place, halve, train
 from tuning.training.zoo.vae import normalise_latents
 
 
@@ -105,3 +107,12 @@ def test_time_steps_are_spread_evenly(tmp_path):
     assert isinstance(recipe.spec, TextToImageSpec)
     times = recipe._times(generator(0, "times"))
     assert sorted((times * 8 // 1000).tolist()) == list(range(8))
+
+
+def test_what_ships_forgets_the_machine_that_it_was_made_on(tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text('{"_name_or_path": "/home/someone/vae", "sample_size": 64}')
+    forget_place(file)
+    assert json.loads(file.read_text()) == {"sample_size": 64}
+    for shipped in (*WEIGHTS.rglob("*.json"), *WEIGHTS.rglob("*.md")):
+        assert "_name_or_path" not in shipped.read_text()
