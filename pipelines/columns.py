@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from stages.base import Batch, Column
+from stages.base import Batch, Column, objects
 
 PNG = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 PIXELS = pa.struct([("data", pa.binary()), ("shape", pa.list_(pa.int32()))])
@@ -87,10 +87,8 @@ def unpacked(name: str, column: pa.ChunkedArray) -> np.ndarray:
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return np.asarray(column.to_numpy(zero_copy_only=False))
-    out = np.empty(len(column), dtype=object)
     rows = column.to_pylist()
-    out[:] = [None if r is None else pixels(r) for r in rows] if name == "image" else rows
-    return out
+    return objects([None if row is None else pixels(row) for row in rows] if name == "image" else rows)
 
 
 def pixels(row: dict[str, object]) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Prompts x seeds x perturbations x samplers as numbered rows, expanded only where they are worked on."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.prompts import Prompt
-from stages.base import Batch, Spec, canonical_json
+from stages.base import Batch, Spec, digest, objects
 
 SEED_BITS = 40
 MAX_PROMPTS = 2 ** (63 - SEED_BITS)
@@ -76,14 +75,14 @@ class Grid:
         prompts = [self.prompts[i] for i in prompt]
         seeds = [self.seeds.of(p.text, self.seeds.first + int(n)) for p, n in zip(prompts, block, strict=True)]
         batch = {
-            "prompt": texts([p.text for p in prompts]),
+            "prompt": objects([p.text for p in prompts]),
             "label": np.array([p.label for p in prompts], dtype=np.int64),
             "seed": np.array(seeds, dtype=np.int64),
-            "perturbation": texts([self.perturbations[i] for i in perturbation]),
-            "sampler": texts([self.samplers[i] for i in sampler]),
-            "model": texts([self.model] * len(prompts)),
-            "revision": texts([self.revision] * len(prompts)),
-            "error": texts([None] * len(prompts)),
+            "perturbation": objects([self.perturbations[i] for i in perturbation]),
+            "sampler": objects([self.samplers[i] for i in sampler]),
+            "model": objects([self.model] * len(prompts)),
+            "revision": objects([self.revision] * len(prompts)),
+            "error": objects([None] * len(prompts)),
         }
         return {"number": np.asarray(numbers, dtype=np.int64), "sample_id": sample_ids(batch)} | batch
 
@@ -135,29 +134,9 @@ def sample_ids(batch: Batch) -> np.ndarray:
     """Return the 32-digit id of each row: BLAKE2 of everything that determines its image, and of nothing else."""
     names = ("model", "revision", "prompt", "seed", "perturbation", "sampler")
     columns = [batch[name].tolist() for name in names]
-    return texts([identity(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)])
-
-
-def identity(row: dict[str, str | int]) -> str:
-    """Return the id of one row."""
-    return hashlib.blake2b(canonical_json(row).encode(), digest_size=16).hexdigest()
+    return objects(digest(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
 
 
 def positions(items: Iterator[str] | Sequence[str]) -> dict[str, int]:
     """Return the position of each item."""
     return {item: i for i, item in enumerate(items)}
-
-
-def texts(values: Sequence[str | None]) -> np.ndarray:
-    """Return text as an object column, so that None stays None."""
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column
-
-
-def parse(canonical: str) -> dict[str, object]:
-    """Return the mapping behind canonical JSON."""
-    value = json.loads(canonical)
-    if not isinstance(value, dict):
-        raise TypeError(f"expected a JSON mapping, found {canonical!r}")
-    return value

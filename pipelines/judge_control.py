@@ -17,7 +17,6 @@ from typing_extensions import override
 from pipelines.answers import Answers, JudgeControls
 from pipelines.columns import pack
 from pipelines.flow import numbered
-from pipelines.grid import texts
 from pipelines.measure import Measure
 from pipelines.pipeline import Pipeline, Step
 from pipelines.robustness import Robustness
@@ -92,7 +91,7 @@ def rows(casts: Sequence[Cast], pictures: Batch, batch_size: int) -> "Dataset":
         of, picture = np.divmod(numbers, count)
         chosen = {name: column[picture] for name, column in pictures.items()}
         cast = np.array([(c.red, c.green, c.blue) for c in casts], dtype=np.float32)[of]
-        row = {"number": numbers, "error": texts([None] * len(of))}
+        row = {"number": numbers, "error": objects([None] * len(of))}
         return pack(chosen | row | {name: cast[:, i] for i, name in enumerate(CASTS)})
 
     return numbered(len(casts) * count, expand, batch_size)
@@ -103,7 +102,7 @@ def renders(count: int) -> Batch:
     from stages.models.zoo.world import HELD_OUT, labels
 
     index = HELD_OUT + np.arange(count, dtype=np.int64)
-    return {"render": index, "label": np.asarray(labels(index), dtype=np.int64), "png": texts([None] * count)}
+    return {"render": index, "label": np.asarray(labels(index), dtype=np.int64), "png": objects([None] * count)}
 
 
 def judged(question: Robustness, answers: Answers, watch: Watch | None) -> JudgeControls:

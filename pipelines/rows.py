@@ -14,7 +14,7 @@ from pipelines.grid import Grid
 from pipelines.measure import Measure
 from pipelines.save import SAMPLES, decode
 from pipelines.store import Store
-from stages.base import Batch
+from stages.base import Batch, objects
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -93,8 +93,7 @@ def read_images(store: Store, path: str, wanted: pa.Array) -> Iterator[pa.Table]
 def as_batch(rows: pa.RecordBatch) -> Batch:
     """Return stored samples as a batch with the PNG file of each."""
     names = {name: rows[name].to_numpy(zero_copy_only=False) for name in ("sample_id", "prompt")}
-    png = np.empty(len(rows), dtype=object)
-    png[:] = [image and image["bytes"] for image in rows["image"].to_pylist()]
+    png = objects(image and image["bytes"] for image in rows["image"].to_pylist())
     nothing = np.full(len(rows), None, dtype=object)
     label = rows["label"].fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return names | {"label": label, "png": png, "error": nothing, "number": np.full(len(rows), -1)}
@@ -143,8 +142,7 @@ def some_images(store: Store, grid: Grid, numbers: np.ndarray) -> Batch:
     want = grid.rows(numbers)
     png = images_of(store, want["sample_id"].tolist())
     have = np.array([i in png for i in want["sample_id"]], dtype=bool)
-    files = np.empty(int(have.sum()), dtype=object)
-    files[:] = [png[i] for i in want["sample_id"][have]]
+    files = objects(png[i] for i in want["sample_id"][have])
     return {"png": files, "label": want["label"][have], "render": np.full(len(files), -1, dtype=np.int64)}
 
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from pipelines.columns import SAMPLE, schema_of, table
 from pipelines.store import Store
-from stages.base import Batch, Column, Spec, Stage
+from stages.base import Batch, Column, Spec, Stage, objects
 
 SAMPLES = "samples"
 
@@ -37,9 +37,8 @@ class SaveSamples(Stage[SaveSamplesSpec]):
 
     @override
     def transform(self, batch: Mapping[str, Column]) -> Batch:
-        images = np.empty(len(batch["image"]), dtype=object)
-        images[:] = [None if image is None else {"bytes": png(image), "path": None} for image in batch["image"]]
-        labels = np.array([None if label < 0 else int(label) for label in batch["label"]], dtype=object)
+        images = objects(None if image is None else {"bytes": png(image), "path": None} for image in batch["image"])
+        labels = objects(None if label < 0 else int(label) for label in batch["label"])
         self.store.write(SAMPLES, table({**batch, "image": images, "label": labels}, SAMPLE))
         return {}
 
@@ -88,9 +87,7 @@ class LoadImages(Stage[Spec]):
 
     @override
     def transform(self, batch: Mapping[str, Column]) -> Batch:
-        images = np.empty(len(batch["png"]), dtype=object)
-        images[:] = [None if data is None else decode(data) for data in batch["png"]]
-        return {"image": images}
+        return {"image": objects(None if data is None else decode(data) for data in batch["png"])}
 
 
 def png(image: np.ndarray) -> bytes:
