@@ -94,10 +94,12 @@ class Generate(Stage[GenerateSpec]):
         if loaded != asked:
             raise ValueError(f"the row wants {'@'.join(map(str, asked))}, but this actor holds {'@'.join(loaded)}")
         prompt, seed = row["prompt"], int(str(row["seed"]))
-        if not isinstance(prompt, str) or not prompt.strip():
+        if not isinstance(prompt, str):
             raise ValueError(f"the prompt must be a text, but is {prompt!r}")
+        self.generator.check_prompt(prompt)
         sampler = parse_sampler(str(row["sampler"]))
         self.check(sampler)
+        self.generator.check_measurement(sampler, seed)
         latent = rng(seed, "latent").standard_normal(self.generator.latent_shape(sampler.size_px), dtype=np.float32)
         latent = parse(str(row["perturbation"]))(latent, rng(seed, "perturbation"))
         if not np.isfinite(latent).all():

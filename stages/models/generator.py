@@ -1,4 +1,4 @@
-"""Generator: the one face of every text-to-image model."""
+"""Generator: the one face of every model that draws."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import torch
 from diffusers.configuration_utils import FrozenDict
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
@@ -15,9 +16,11 @@ from typing_extensions import override
 from stages.arrays import Latent
 from stages.models.placement import Placement
 from stages.models.preprocess import Picture
-from stages.models.schedules import DiffusersSchedule, StepArguments, choose
+from stages.models.schedules import StepArguments, choose, schedule
 from stages.randomness import rng
-from stages.sampling.loop import Condition, Noise, guided, sample, unguided
+from stages.sampling.inverse import FollowedSchedule, Observation, observe, solve
+from stages.sampling.loop import Condition, Noise, Prediction, guided, sample, unguided
+from stages.sampling.measurement import Measurement
 from stages.sampling.spec import SamplerSpec
 from stages.tensors import Latents, Pixels, Time
 
@@ -29,7 +32,7 @@ PROMPTS_KEPT = 512
 
 
 class Generator(ABC):
-    """A text-to-image model: latents and prompts in, pictures out."""
+    """A model that draws: latents and prompts in, pictures out."""
 
     def __init__(self, pipe: Pipe, placement: Placement) -> None:
         self.pipe = pipe
@@ -54,6 +57,16 @@ class Generator(ABC):
         """Refuse a sampler that this model cannot run."""
         choose(self.pipe.scheduler, sampler)
         self.latent_shape(sampler.size_px)
+
+    def check_prompt(self, prompt: str) -> None:
+        """Refuse a prompt that this model cannot draw."""
+        if not prompt.strip():
+            raise ValueError(f"the prompt must be a text, but is {prompt!r}")
+
+    def check_measurement(self, sampler: SamplerSpec, seed: int) -> None:  # noqa: ARG002
+        """Refuse a measurement that this model cannot follow from this seed."""
+        if sampler.measurement:
+            raise ValueError(f"sampler: {type(self.pipe).__name__} runs its own loop, which follows no measurement")
 
     def truncated(self, prompt: str) -> str | None:
         """Return the end of `prompt` that no text encoder of this model sees; None where one sees it all."""
@@ -109,21 +122,66 @@ class Stepwise(Generator):
     @override
     @torch.inference_mode()
     def draw(self, latents: Latents, prompts: Sequence[str], sampler: SamplerSpec, noise: Noise) -> Pixels:
-        scheduler = choose(self.pipe.scheduler, sampler)
-        schedule = DiffusersSchedule(scheduler, self.steps(sampler), sampler.eta, self.device)
+        if sampler.measurement:
+            raise ValueError("draw: expected a sampler without measurement; use `pictures`, which knows the seeds")
+        steps = schedule(self.pipe.scheduler, sampler, self.steps(sampler), self.device)
+        predict = self.prediction(prompts, sampler)
+        return self.decode(sample(steps, predict, latents.to(self.device, torch.float32), noise))
+
+    @override
+    def pictures(
+        self, latents: Sequence[Latent], prompts: Sequence[str], seeds: Sequence[int], sampler: SamplerSpec
+    ) -> list[Picture | None]:
+        if sampler.measurement is None:
+            return super().pictures(latents, prompts, seeds, sampler)
+        stacked = torch.from_numpy(np.stack(latents)).to(self.device)
+        return to_pictures(self.restore(stacked, prompts, seeds, sampler, sampler.measurement))
+
+    @torch.no_grad()
+    def restore(
+        self,
+        latents: Latents,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampler: SamplerSpec,
+        measurement: Measurement,
+    ) -> Pixels:
+        """Return the solutions, in [0, 1] but not yet clipped, of the rows' inverse problems."""
+        steps = schedule(self.pipe.scheduler, sampler, self.steps(sampler), self.device)
+        if not isinstance(steps, FollowedSchedule):
+            raise TypeError(
+                f"restore: expected a schedule that says what its states mean, found {type(steps).__name__}"
+            )
+        operator, values = observe(measurement, seeds, self.side_px(sampler))
+        observation = Observation(measurement, operator.to(self.device), values.to(self.device), self._centred)
+        noise = [step_noise(seed) for seed in seeds]
+        return self.decode(solve(steps, self.prediction(prompts, sampler), latents, noise, observation))
+
+    def prediction(self, prompts: Sequence[str], sampler: SamplerSpec) -> Prediction:
+        """Return the network under its prompts and its guidance."""
         conditional = self.condition(prompts, sampler)
-        if self.takes_guidance():
-            predict = unguided(self, conditional)
-        else:
-            nothing = self.condition([None] * len(prompts), sampler)
-            predict = guided(self, conditional, nothing, sampler.guidance)
-        return self.decode(sample(schedule, predict, latents.to(self.device, torch.float32), noise))
+        if self.takes_guidance() or sampler.guidance == 1:
+            return unguided(self, conditional)
+        return guided(self, conditional, self.condition([None] * len(prompts), sampler), sampler.guidance)
+
+    @override
+    def check_measurement(self, sampler: SamplerSpec, seed: int) -> None:
+        if sampler.measurement:
+            observe(sampler.measurement, [seed], self.side_px(sampler))
+
+    def side_px(self, sampler: SamplerSpec) -> int:
+        """Return the side of the pictures."""
+        side: int = self.latent_shape(sampler.size_px)[1] * self.pipe.vae_scale_factor
+        return side
+
+    def _centred(self, latents: Latents) -> Float[Tensor, "b 3 s s"]:
+        return self.decode(latents).permute(0, 3, 1, 2) * 2 - 1
 
     def decode(self, latents: Latents) -> Pixels:
         """Return the pictures of clean latents, in [0, 1] but not yet clipped."""
         vae = self.pipe.vae
         pixels: Tensor = vae.decode(unscaled(latents, vae.config).to(vae.dtype), return_dict=False)[0]
-        return (pixels.float() / 2 + 0.5).permute(0, 2, 3, 1)
+        return from_centred(pixels.float())
 
     @override
     def latent_shape(self, size_px: int | None) -> tuple[int, int, int]:
@@ -138,6 +196,11 @@ class Stepwise(Generator):
             name = type(self.pipe).__name__
             raise ValueError(f"sampler: size_px of {name} must be a multiple of {multiple}, but is {size_px}")
         return size_px // self.pipe.vae_scale_factor if size_px else None
+
+
+def from_centred(pixels: Latents) -> Pixels:
+    """Return pictures in [0, 1], channels last, from those in [-1, 1], channels first."""
+    return (pixels / 2 + 0.5).permute(0, 2, 3, 1)
 
 
 def unscaled(latents: Latents, config: FrozenDict) -> Latents:

@@ -1,13 +1,18 @@
 """diffusers' schedulers, made ready for the sampling loop, each draw from its row's own generator."""
 
 import inspect
-from typing import Any, TypeAlias
+import math
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 import diffusers
+import numpy as np
 import torch
 from torch import Tensor
 
-from stages.sampling.loop import Noise
+from stages.sampling.heun import Heun
+from stages.sampling.loop import Noise, Schedule
+from stages.sampling.precondition import Coefficients, Preconditioning, edm, variance_preserving
 from stages.sampling.spec import SamplerSpec
 from stages.tensors import Latents, Time
 
@@ -20,7 +25,24 @@ CLASSES = {
     "dpmpp": diffusers.DPMSolverMultistepScheduler,
     "lcm": diffusers.LCMScheduler,
     "flow_euler": diffusers.FlowMatchEulerDiscreteScheduler,
+    "heun": diffusers.HeunDiscreteScheduler,
+    "edm_euler": diffusers.EDMEulerScheduler,
+    "edm_dpmpp": diffusers.EDMDPMSolverMultistepScheduler,
 }
+
+Kind: TypeAlias = Literal["diffusion", "flow", "edm"]
+"""What a model was trained as: on a variance-preserving noise schedule, as a flow, or in EDM's parametrisation."""
+
+RUNS: dict[str, tuple[Kind, ...]] = {
+    "flow_euler": ("flow",),
+    "heun": ("diffusion", "edm"),
+    "edm_euler": ("edm",),
+    "edm_dpmpp": ("edm",),
+}
+"""The models that a scheduler can run, where those are not the diffusion models alone."""
+
+DETERMINISTIC = (diffusers.DDIMScheduler, diffusers.EulerDiscreteScheduler, diffusers.EDMEulerScheduler)
+"""The schedulers of `FOLLOWING`, for a model's own."""
 
 Scheduler: TypeAlias = Any
 """A scheduler of diffusers, for which it has no common type."""
@@ -43,7 +65,12 @@ class DiffusersSchedule:
         self.extra = {"eta": eta} if "eta" in accepted else {}
 
     def start(self, latents: Latents) -> Latents:
-        """Return unit-variance noise at the scale of the first step; flow matching starts at unit variance."""
+        """Return unit-variance noise at the scale of the first step; flow matching starts at unit variance.
+
+        EDM starts at sigma_max, as its authors do; diffusers starts it at sqrt(sigma_max^2 + 1).
+        """
+        if kind(self.scheduler) == "edm":
+            return latents * self.scheduler.config.sigma_max
         return latents * getattr(self.scheduler, "init_noise_sigma", 1.0)
 
     def scale(self, x: Latents, t: Time) -> Latents:
@@ -57,25 +84,46 @@ class DiffusersSchedule:
         after: Tensor = self.scheduler.step(output, t, x, **self.extra, **generator, return_dict=False)[0]
         return after
 
+    def coefficients(self, t: Time) -> Coefficients:
+        """Return how the network's answer at `t` becomes the clean prediction."""
+        return preconditioning(self.scheduler)(t)
+
+    def growth(self, number: int) -> float:
+        """Return how much larger the state after step `number` is than the variance-preserving one."""
+        if isinstance(self.scheduler, diffusers.DDIMScheduler):
+            return 1.0
+        return math.hypot(1.0, float(self.scheduler.sigmas[number + 1]))
+
+
+def schedule(own: Scheduler, spec: SamplerSpec, arguments: StepArguments, device: torch.device) -> Schedule:
+    """Return the steps that `spec` asks for, of a model whose own scheduler is `own`.
+
+    Heun's method for EDM is ours: that of diffusers knows neither EDM's noise levels nor its parametrisation.
+    """
+    steps = DiffusersSchedule(choose(own, spec), arguments, spec.eta, device)
+    if spec.scheduler == "heun" and kind(own) == "edm":
+        return Heun(steps.scheduler.sigmas.tolist(), partial(_edm, own), device)
+    return steps
+
 
 def choose(own: Scheduler, spec: SamplerSpec) -> Scheduler:
     """Return a fresh scheduler: the model's own, or the named one on the model's noise schedule."""
     _check(own, spec)
     if spec.scheduler == "model":
         return type(own).from_config(own.config)
+    if spec.scheduler == "heun" and kind(own) == "edm":
+        return CLASSES["edm_euler"].from_config(own.config)  # for its noise levels
     # DDIM and DDPM clip the clean prediction to [-1, 1] unless told otherwise, which is wrong for latents
     missing = {} if "clip_sample" in own.config else {"clip_sample": False}
     return CLASSES[spec.scheduler].from_config(own.config, **missing)
 
 
 def _check(own: Scheduler, spec: SamplerSpec) -> None:
-    wants_flow = spec.scheduler == "flow_euler"
-    if spec.scheduler != "model" and wants_flow != (flow := is_flow(own)):
-        kind = "a flow" if flow else str(own.config.get("prediction_type", "epsilon"))
-        use = "'model' or 'flow_euler'" if flow else "'model' or another"
+    _check_kind(own, spec)
+    if spec.measurement and spec.scheduler == "model" and not isinstance(own, DETERMINISTIC):
         raise ValueError(
-            f"sampler: scheduler {spec.scheduler!r} cannot run a model that predicts {kind} "
-            f"({type(own).__name__}); use {use}"
+            f"sampler: the model's own scheduler, {type(own).__name__}, cannot follow a measurement; "
+            "set scheduler to ddim, or to edm_euler for a model of EDM"
         )
     lcm = spec.scheduler == "lcm" or (spec.scheduler == "model" and isinstance(own, diffusers.LCMScheduler))
     trained = own.config.get("num_train_timesteps", 1000)
@@ -84,8 +132,40 @@ def _check(own: Scheduler, spec: SamplerSpec) -> None:
         raise ValueError(f"sampler: the scheduler of this model takes at most {limit} steps, but steps={spec.steps}")
 
 
-def is_flow(scheduler: Scheduler) -> bool:
-    """Return whether the model behind this scheduler predicts a flow."""
+def _check_kind(own: Scheduler, spec: SamplerSpec) -> None:
+    if spec.scheduler == "model" or (found := kind(own)) in RUNS.get(spec.scheduler, ("diffusion",)):
+        return
+    trained = str(own.config.get("prediction_type", "epsilon"))
+    what = {"flow": "predicts a flow", "edm": "is of EDM", "diffusion": f"predicts {trained}"}[found]
+    able = [name for name in CLASSES if found in RUNS.get(name, ("diffusion",))]
+    use = "another" if found == "diffusion" else " or ".join(repr(name) for name in able)
+    raise ValueError(
+        f"sampler: scheduler {spec.scheduler!r} cannot run a model that {what} ({type(own).__name__}); "
+        f"use 'model' or {use}"
+    )
+
+
+def kind(scheduler: Scheduler) -> Kind:
+    """Return what the model behind this scheduler was trained as."""
     config = scheduler.config
     by_settings = config.get("use_flow_sigmas", False) or config.get("prediction_type") == "flow_prediction"
-    return "FlowMatch" in type(scheduler).__name__ or bool(by_settings)
+    if "FlowMatch" in type(scheduler).__name__ or by_settings:
+        return "flow"
+    return "edm" if type(scheduler).__name__.startswith("EDM") else "diffusion"
+
+
+def preconditioning(scheduler: Scheduler) -> Preconditioning:
+    """Return how the answers of the model behind this scheduler become clean predictions."""
+    if kind(scheduler) == "flow":
+        raise ValueError(f"sampler: no clean prediction is known for a flow ({type(scheduler).__name__})")
+    if kind(scheduler) == "edm":
+        return lambda t: _edm(scheduler, math.exp(4 * float(t)))
+    clean = scheduler.alphas_cumprod.double()
+    sigmas = ((1 - clean) / clean).sqrt().numpy()
+    predicts = scheduler.config.prediction_type
+    return lambda t: variance_preserving(float(np.interp(float(t), np.arange(len(sigmas)), sigmas)), predicts)
+
+
+def _edm(scheduler: Scheduler, sigma: float) -> Coefficients:
+    config = scheduler.config
+    return edm(sigma, config.sigma_data, 1 if config.prediction_type == "epsilon" else -1)

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from stages.models.generator import Generator, Pipe
 from stages.models.placement import Placement
-from stages.models.schedules import choose
+from stages.models.schedules import choose, kind
 from stages.sampling.loop import Noise
 from stages.sampling.spec import SamplerSpec
 from stages.tensors import Latents, Pixels
@@ -31,6 +31,13 @@ class WholePipeline(Generator):
                 f"model: {type(pipe).__name__} cannot draw from a given latent, since its __call__ lacks {missing}; "
                 "use a text-to-image pipeline that takes them"
             )
+
+    @override
+    def check(self, sampler: SamplerSpec) -> None:
+        super().check(sampler)
+        if sampler.scheduler == "heun" and kind(self.pipe.scheduler) == "edm":
+            name = type(self.pipe).__name__
+            raise ValueError(f"sampler: {name} runs its own loop, which knows no 'heun' for EDM; use 'edm_dpmpp'")
 
     @override
     def latent_shape(self, size_px: int | None) -> tuple[int, int, int]:

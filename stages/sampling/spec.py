@@ -5,17 +5,34 @@ from typing import Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from stages.base import Spec
+from stages.sampling.measurement import Measurement
 
 SchedulerName: TypeAlias = Literal[
-    "model", "ddim", "ddpm", "pndm", "euler", "euler_ancestral", "dpmpp", "lcm", "flow_euler"
+    "model",
+    "ddim",
+    "ddpm",
+    "pndm",
+    "euler",
+    "euler_ancestral",
+    "dpmpp",
+    "lcm",
+    "flow_euler",
+    "heun",
+    "edm_euler",
+    "edm_dpmpp",
 ]
+
+FOLLOWING = ("model", "ddim", "euler", "edm_euler")
+"""The schedulers whose steps can follow a measurement: deterministic, and one call of the model each."""
 
 
 class SamplerSpec(Spec):
     """How a latent becomes a picture: the scheduler, its steps and the guidance."""
 
     scheduler: SchedulerName = Field("model", description="'model' is the one that the weights come with.")
-    steps: int = Field(50, gt=0, le=1000, description="Steps; PNDM calls the model once more than this.")
+    steps: int = Field(
+        50, gt=0, le=1000, description="Steps; PNDM calls the model once more than this, Heun twice less one."
+    )
     guidance: float = Field(
         7.5,
         ge=0,
@@ -24,11 +41,25 @@ class SamplerSpec(Spec):
     )
     eta: float = Field(0.0, ge=0, le=1, description="Share of DDPM's noise in DDIM: 0 deterministic, 1 ancestral.")
     size_px: int | None = Field(None, gt=0, description="Side of the square picture; null is the model's own.")
+    measurement: Measurement | None = Field(
+        None,
+        exclude_if=lambda value: value is None,  # the ids of samples without one stay as they were
+        description="What the picture must agree with: an inverse problem; null draws freely.",
+    )
 
     @model_validator(mode="after")
     def _eta_needs_ddim(self) -> "SamplerSpec":
         if self.eta and self.scheduler != "ddim":
             raise ValueError(f"eta={self.eta} needs scheduler='ddim', but the scheduler is {self.scheduler!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _measurement_needs_single_deterministic_steps(self) -> "SamplerSpec":
+        if self.measurement and (self.eta or self.scheduler not in FOLLOWING):
+            raise ValueError(
+                f"measurement: expected one of the schedulers {', '.join(FOLLOWING)} with eta=0, "
+                f"found {self.scheduler!r} with eta={self.eta}"
+            )
         return self
 
 

@@ -3,11 +3,14 @@ import pytest
 import torch
 
 from stages.base import objects
+from stages.degradations import BoxInpainting
+from stages.degradations.pictures import FolderPicture
 from stages.generate import Generate, GenerateSpec
 from stages.models.source import fingerprint
 from stages.perturbations import Control, UniformMeanShift, parse, unlikeliness
 from stages.randomness import rng
 from stages.sampling import SamplerSpec
+from stages.sampling.measurement import Measurement
 
 CONTROL = Control().canonical()
 SHIFTED = UniformMeanShift(shift=0.2).canonical()
@@ -80,6 +83,33 @@ def test_threads_change_nothing_of_that(stage_of, family):
         assert same(stage(take(rows, [2]))["image"], whole[[2]])
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("family", ["pixel_unet", "pixel_transformer"])
+def test_a_picture_of_a_class_of_none_or_of_a_measurement_depends_on_its_row_alone(stage_of, family):
+    stage = stage_of(family)
+    free = SamplerSpec(scheduler="heun", steps=3, guidance=2.0).canonical()
+    measurement = Measurement(operator=BoxInpainting())
+    followed = SamplerSpec(scheduler="edm_euler", steps=3, guidance=2.0, measurement=measurement).canonical()
+    prompts, samplers = ["heart", "", "circle", "a cat", "", "heart"], [free, free, followed, free, followed, followed]
+    rows = rows_for(stage, prompt=prompts, sampler=samplers)
+    out = stage(rows)
+    assert [picture is None for picture in out["image"]] == [False, False, False, True, False, False]
+    assert "must be empty or one of circle, square, heart, but is 'a cat'" in out["error"][3]
+    whole, order = out["image"], [5, 0, 2, 4, 1]
+    assert same(stage(take(rows, order))["image"], whole[order])
+    assert same(np.concatenate([stage(take(rows, [n]))["image"] for n in order]), whole[order])
+    assert len({picture.tobytes() for picture in whole[order]}) == 5
+
+
+def test_a_row_that_measures_nothing_fails_alone(stage_of, tmp_path):
+    stage = stage_of("pixel_unet")
+    measurement = Measurement(operator=BoxInpainting(), picture=FolderPicture(path=str(tmp_path)))
+    followed = SamplerSpec(scheduler="edm_euler", steps=3, guidance=1, measurement=measurement).canonical()
+    samplers = [SamplerSpec(steps=3, guidance=1).canonical(), followed]
+    out = stage(rows_for(stage, n=2, prompt=["", ""], sampler=samplers))
+    assert out["error"][0] is None
+    assert "expected a picture number 0" in out["error"][1]
 
 
 def test_the_perturbation_reaches_the_unscaled_latent_of_the_seed(stage_of):

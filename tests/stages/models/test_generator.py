@@ -19,6 +19,7 @@ CLASSES = {
     "dpmpp": diffusers.DPMSolverMultistepScheduler,
     "lcm": diffusers.LCMScheduler,
     "flow_euler": diffusers.FlowMatchEulerDiscreteScheduler,
+    "heun": diffusers.HeunDiscreteScheduler,
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, in Euler
@@ -62,6 +63,7 @@ def by_diffusers(family, pipe, x, spec):
 U_NETS = ("stable_diffusion_1", "stable_diffusion_2", "stable_diffusion_xl")
 CASES = [
     *((family, {"scheduler": name}) for family in U_NETS for name in ("model", *list(CLASSES)[:7])),
+    *((family, {"scheduler": "heun"}) for family in U_NETS),
     *((family, {"scheduler": "ddim", "eta": 0.7}) for family in U_NETS[:2]),
     *((family, {"guidance": 1.0}) for family in (*U_NETS, "stable_diffusion_3", "flux_schnell")),
     *(("latent_consistency", {"scheduler": name, "guidance": 8.5}) for name in ("model", "lcm")),

@@ -36,7 +36,7 @@ def test_a_pipeline_without_adapter_runs_as_a_whole(generator_of):
 def test_damaged_weights(copied):
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    refused(copied, "expected a text-to-image pipeline of diffusers with weights in safetensors, but found: ")
+    refused(copied, "expected an image pipeline of diffusers with weights in safetensors, but found: ")
 
 
 def test_weights_that_are_no_safetensors(copied):

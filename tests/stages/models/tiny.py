@@ -205,6 +205,44 @@ def pixart() -> diffusers.PixArtAlphaPipeline:
     )
 
 
+def pixel_network(**settings: object) -> diffusers.UNet2DModel:
+    return diffusers.UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=4,
+        **settings,
+    )
+
+
+def pixel_transformer(**settings: object) -> diffusers.DiTTransformer2DModel:
+    small = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1, "sample_size": 8, "patch_size": 2}
+    return diffusers.DiTTransformer2DModel(**(small | settings))
+
+
+def pixels(network: torch.nn.Module, scheduler: object = None) -> diffusers.DDPMPipeline:
+    return diffusers.DDPMPipeline(unet=network, scheduler=scheduler or diffusers.EDMEulerScheduler())
+
+
+def dit() -> diffusers.DiTPipeline:
+    network = pixel_transformer(in_channels=4, out_channels=8, num_embeds_ada_norm=1000)
+    return diffusers.DiTPipeline(network, autoencoder(), diffusers.DDIMScheduler(clip_sample=False))
+
+
+def latent_unconditional() -> diffusers.LDMPipeline:
+    vqvae = diffusers.VQModel(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        num_vq_embeddings=16,
+    )
+    return diffusers.LDMPipeline(vqvae=vqvae, unet=pixel_network(), scheduler=diffusers.DDIMScheduler())
+
+
 FAMILIES = {
     "stable_diffusion_1": stable_diffusion_1,
     "stable_diffusion_2": stable_diffusion_2,
@@ -214,7 +252,15 @@ FAMILIES = {
     "flux": flux,
     "pixart": pixart,
     "flux_schnell": lambda: flux(guidance_embeds=False),
+    "pixel_unet": lambda: pixels(pixel_network(num_class_embeds=4)),
+    "pixel_transformer": lambda: pixels(pixel_transformer(in_channels=3, out_channels=6, num_embeds_ada_norm=3)),
+    "pixel_unconditional": lambda: pixels(pixel_network()),
+    "pixel_ddpm": lambda: pixels(pixel_network(), diffusers.DDPMScheduler()),
+    "dit": dit,
+    "latent_unconditional": latent_unconditional,
 }
+
+CLASSES = {"pixel_unet": ["circle", "square", "heart"], "pixel_transformer": ["circle", "square", "heart"]}
 
 
 def save(family: str, folder: str) -> None:
@@ -222,6 +268,12 @@ def save(family: str, folder: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         FAMILIES[family]().save_pretrained(folder)
+    if family in CLASSES:
+        (Path(folder) / "classes.json").write_text(json.dumps(CLASSES[family]))
+    if family == "dit":  # as its authors publish it
+        index = Path(folder) / "model_index.json"
+        labels = {str(number): f"n{number}, other {number}" for number in range(1000)}
+        index.write_text(json.dumps(json.loads(index.read_text()) | {"id2label": labels}))
 
 
 def save_classifier(folder: Path, size: int = 32, crop: float = 1.0, classes: int = 7) -> None:

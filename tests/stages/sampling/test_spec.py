@@ -1,9 +1,23 @@
 import pytest
 from pydantic import ValidationError
 
+from stages.degradations import BoxInpainting, SuperResolution
+from stages.degradations.pictures import FolderPicture
 from stages.sampling import SamplerSpec, parse
+from stages.sampling.measurement import Measurement
 
-TABLE = [SamplerSpec(), SamplerSpec(scheduler="ddim", eta=0.5, steps=20), SamplerSpec(guidance=0, size_px=64)]
+BOX = Measurement(operator=BoxInpainting())
+FOLDER = Measurement(
+    operator=SuperResolution(), picture=FolderPicture(path="here"), scale=1, gradient_of="squared_norm"
+)
+TABLE = [
+    SamplerSpec(),
+    SamplerSpec(scheduler="ddim", eta=0.5, steps=20),
+    SamplerSpec(guidance=0, size_px=64),
+    SamplerSpec(scheduler="heun", steps=18, guidance=1),
+    SamplerSpec(scheduler="edm_euler", measurement=BOX),
+    SamplerSpec(measurement=FOLDER),
+]
 
 
 @pytest.mark.parametrize("spec", TABLE, ids=repr)
@@ -24,9 +38,25 @@ def test_survives_json(spec):
         {"scheduler": "dddim"},
         {"size_px": 0},
         {"stepz": 5},
+        {"scheduler": "heun", "measurement": BOX},
+        {"scheduler": "ddim", "eta": 0.1, "measurement": BOX},
+        {"measurement": {"operator": {"kind": "forgetting"}}},
+        {"measurement": {"operator": {"kind": "box_inpainting"}, "gradient_of": "squared_norm"}},
     ],
     ids=str,
 )
 def test_bad_settings_are_refused(settings):
     with pytest.raises(ValidationError):
         SamplerSpec(**settings)
+
+
+def test_no_measurement_leaves_the_samples_id_as_it_was():
+    assert "measurement" not in SamplerSpec().canonical()
+    assert SamplerSpec(measurement=BOX).fingerprint() != SamplerSpec().fingerprint()
+
+
+def test_the_step_size_is_the_operators_own_unless_given():
+    """Diffusion posterior sampling (arXiv:2209.14687): 0.5 for inpainting, 0.3 for the others."""
+    assert BOX.step_size == 0.5
+    assert Measurement(operator=SuperResolution()).step_size == 0.3
+    assert FOLDER.step_size == 1
