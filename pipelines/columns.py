@@ -35,11 +35,15 @@ SAMPLE = pa.schema(
 MEASURED = {
     "top5": pa.list_(pa.int32()),
     "top5_probability": pa.list_(pa.float32()),
+    "embedding": pa.list_(pa.float32()),
+    "nearest": pa.list_(pa.int64()),
+    "nearest_score": pa.list_(pa.float32()),
 }
 """Measured columns that are not plain float32."""
 
 TRAVELLING = {field.name: field.type for field in SAMPLE} | {
     "number": pa.int64(),
+    "item": pa.int64(),
     "image": PIXELS,
     "png": pa.binary(),
     "render": pa.int64(),
@@ -83,10 +87,12 @@ def unpack(data: pa.Table) -> Batch:
 
 
 def unpacked(name: str, column: pa.ChunkedArray) -> np.ndarray:
-    """Return one column: numbers as they are, all else as objects with None where there is nothing."""
+    """Return one column: numbers as they are, vectors as arrays, all else as objects; None where there is nothing."""
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return np.asarray(column.to_numpy(zero_copy_only=False))
+    if name.endswith("embedding"):
+        return objects(row.values.to_numpy() if row.is_valid else None for row in column)
     rows = column.to_pylist()
     return objects([None if row is None else pixels(row) for row in rows] if name == "image" else rows)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from stages.models import zoo
+from stages.models.descriptors import published
 
-Library: TypeAlias = Literal["diffusers", "timm", "open_clip"]
+Library: TypeAlias = Literal["diffusers", "timm", "open_clip", "descriptor"]
 
 HUB_ID = re.compile(r"(?:hf-hub:)?(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 INDEX = {"diffusers": "model_index.json", "timm": "config.json", "open_clip": "open_clip_config.json"}
@@ -34,6 +35,18 @@ def folder(model: str) -> Path | None:
     if text != model or text.startswith(("/", "./", "../", "~")):
         raise FileNotFoundError(f"model {model!r}: expected a folder of weights, but {path} is none")
     return None
+
+
+def descriptor_folder(model: str) -> Path:
+    """Return the local folder of a descriptor's weights."""
+    if path := folder(model):
+        return path
+    raise ValueError(f"descriptor {model!r} is neither sscd:NAME, pixels:SIDE, zoo:descriptor nor a local folder")
+
+
+def stages_of(model: str) -> tuple[str, ...]:
+    """Return the models that `model` names: FIRST+SECOND is two, unless it is a folder's name."""
+    return (model,) if Path(model.removeprefix("local-dir:")).expanduser().is_dir() else tuple(model.split("+"))
 
 
 def hub_id(model: str) -> HubId:
@@ -62,8 +75,13 @@ def fingerprint(model: str, library: Library = "diffusers") -> str:
     """Return the text that changes whenever the weights or settings behind `model` change.
 
     A folder: 32 hex digits of the SHA-256 over its files. A hub id: the commit. Any other published name of timm,
-    torchvision or open_clip: the version of the library that pins its address.
+    torchvision or open_clip: the version of the library that pins its address. A published descriptor: its SHA-256.
+    Of FIRST+SECOND both, joined in the same way.
     """
+    if library == "diffusers" and len(parts := stages_of(model)) > 1:
+        return "+".join(fingerprint(part) for part in parts)
+    if library == "descriptor":
+        return _of_descriptor(model)
     if path := folder(model):
         return _of_folder(path)
     if library == "diffusers" or model.startswith("hf-hub:"):
@@ -91,6 +109,14 @@ def commit(hub: HubId, index: str) -> str:
             f"model '{hub.repository}@{hub.revision or 'main'}': expected {index} on the hub or in the local cache, "
             f"but found neither ({type(error).__name__}); check the name and the network"
         ) from error
+
+
+def _of_descriptor(model: str) -> str:
+    if model.startswith("pixels:"):
+        return "pixels"
+    if model.startswith("sscd:"):
+        return published.sha256(model)
+    return _of_folder(descriptor_folder(model))
 
 
 def _of_folder(path: Path) -> str:

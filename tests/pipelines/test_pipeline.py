@@ -63,6 +63,9 @@ def test_packing_keeps_everything():
         "image": objects([image, None]),
         "judge_top5": objects([[1, 2], None]),
         "clip_score": np.array([1.5, np.nan]),
+        "sscd_embedding": objects([np.array([0.6, -0.8], np.float32), None]),
+        "sscd_nearest": objects([[2**40, 0], None]),
+        "sscd_nearest_score": objects([[0.5, 0.25], None]),
     }
     back = unpack(pack(batch))
     np.testing.assert_array_equal(back["image"][0], image)
@@ -70,3 +73,8 @@ def test_packing_keeps_everything():
     assert back["seed"].tolist() == [1, 2**40]
     assert (back["error"].tolist(), back["judge_top5"].tolist()) == ([None, None], [[1, 2], None])
     np.testing.assert_array_equal(back["clip_score"], [1.5, np.nan])
+    np.testing.assert_array_equal(back["sscd_embedding"][0], batch["sscd_embedding"][0])
+    assert back["sscd_embedding"][0].dtype == np.float32
+    assert back["sscd_embedding"][1] is None
+    assert back["sscd_nearest"].tolist() == [[2**40, 0], None]
+    assert back["sscd_nearest_score"].tolist() == [[0.5, 0.25], None]

@@ -13,12 +13,12 @@ from pydantic import Field, JsonValue
 
 from stages.base import Spec
 
-NAMES = ("text-to-image", "classifier", "judge", "clip")
+NAMES = ("text-to-image", "classifier", "judge", "clip", "descriptor")
 WEIGHTS = Path(__file__).parent / "weights"
 
 
 class Figure(Spec):
-    """A measured quality, with its 95 % interval (Wilson for shares, normal for means)."""
+    """A measured quality, with its 95 % interval: Wilson for shares, normal for means, or the metric's own."""
 
     name: str
     value: float
