@@ -24,6 +24,7 @@ from stages.metrics import (
 )
 from stages.perturbations import AnyPerturbation, parse
 
+TOP1 = "top1_correct"
 CONTROL_KINDS = {"none", "random_direction"}
 BROKEN = 0.5
 """A model counts as broken where half of its unshifted accuracy is lost."""

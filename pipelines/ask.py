@@ -1,228 +1,68 @@
-"""Ask the robustness question from start to end: rows, answers, report, tracking."""
+"""Ask a question from start to end: rows, answer, report, tracking."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import yaml
 
-from pipelines import tables
-from pipelines.answers import CONTROL_KINDS, UNLIKELY, Answers, Family, JudgeControls, Rows
-from pipelines.figures import (
-    HEADLINES,
-    accuracy_curves,
-    class_heat_map,
-    confusion_map,
-    drift,
-    effects,
-    label,
-    picture_grid,
-    title,
-)
-from pipelines.judge_control import judged
-from pipelines.report import Page, Picture, write
-from pipelines.robustness import Robustness
-from pipelines.rows import cube, pictures, truncated
+from pipelines.config import UserError
+from pipelines.question import AnyQuestion
+from pipelines.report import Page, write
+from pipelines.rows import done
 from pipelines.store import Store
-from pipelines.sweep import TOP1, Swept, Watch, sweep
+from pipelines.sweep import Swept, Watch, sweep
 from pipelines.tracking import Tracker
-from pipelines.verdict import (
-    fallback_sentences,
-    judge_sentences,
-    main_family,
-    run_sentences,
-    sentences,
-    verdict,
-)
-from stages.metrics import Estimate
-
-SHARES = ("top1_correct", "top5_correct", "judge_top1_correct")
-MEANS = ("label_probability", "clip_score")
-DRIFT = ("red_mean", "green_mean", "blue_mean", "brightness", "saliency_x", "saliency_y")
-QUESTION = "Does the model break when its seed is shaken, at what strength, and which classes first?"
 
 
 @dataclass(frozen=True)
 class Asked:
     """What a question gave."""
 
-    answers: Answers
-    controls: JudgeControls
     page: Page
     report: Path
     swept: Swept | None
 
 
-def ask(question: Robustness, tracker: Tracker | None, watch: Watch) -> Asked:
+def ask(question: AnyQuestion, tracker: Tracker | None, watch: Watch) -> Asked:
     """Draw, measure, answer and report; Ray is running."""
-    swept = sweep(question, watch)
-    answers = answer(question)
-    controls = judged(question, answers, watch)
-    asked = report(question, answers, controls, swept)
+    asked = report(question, sweep(question, watch), watch)
     if tracker:
         track(question, asked, tracker)
     return asked
 
 
-def answer(question: Robustness) -> Answers:
-    """Return the answers from what the store holds."""
-    metrics = {name: "share" for name in SHARES if question.spec.judge or not name.startswith("judge_")}
-    metrics |= dict.fromkeys((*MEANS, *DRIFT), "mean")
-    wanted = {m.table: [c for c in m.columns if c in metrics or c == "top5"] for m in question.measures}
-    columns = cube(Store(question.spec.store), question.grid, wanted, UNLIKELY)
-    return Answers(Rows(question.grid, columns), metrics)
-
-
-def report(question: Robustness, answers: Answers, controls: JudgeControls, swept: Swept | None) -> Asked:
-    """Write the page, its figures and its tables."""
-    spec = question.spec
-    folder = Path(spec.folder)
+def report(question: AnyQuestion, swept: Swept | None, watch: Watch | None) -> Asked:
+    """Answer from what the store holds, and write the page, its figures and its tables."""
+    folder = Path(question.spec.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spec.yaml").write_text(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-    page = Page(
-        title=f"Seedquake: {spec.name}",
-        question=QUESTION,
-        verdict=verdict(answers),
-        sentences=(
-            *sentences(answers),
-            *judge_sentences(answers, controls),
-            *fallback_sentences(answers, class_names(question)),
-            *cut_sentences(question),
-            *run_sentences(swept),
-        ),
-        pictures=tuple(drawn(question, answers, controls)),
-        tables={
-            "cells": tables.cells(answers, controls),
-            "families": tables.families(answers),
-            "classes": tables.classes(answers),
-            "confusion": tables.confusion(answers, class_names(question)),
-        },
-        shown=shown(answers, controls),
-        facts=facts(question, swept),
-        spec=spec.model_dump(mode="json"),
-    )
-    return Asked(answers, controls, page, write(page, folder), swept)
+    settings = yaml.safe_dump(question.spec.described(), sort_keys=False)
+    (folder / "spec.yaml").write_text(settings, encoding="utf-8")
+    page = question.page(swept, watch)
+    return Asked(page, write(page, folder), swept)
 
 
-def class_names(question: Robustness) -> list[str]:
-    """Return the class names by index, as far as the prompts name them."""
-    names = {p.label: p.name for p in question.prompts if p.label >= 0}
-    return [names.get(i, str(i)) for i in range(max(names, default=-1) + 1)]
+def again(question: AnyQuestion) -> Asked:
+    """Report from stored rows alone; raises `UserError` where there is none."""
+    store = Store(question.spec.store)
+    if not any(done(store, grid).any() for draw in question.draws for grid in draw.grids):
+        raise UserError(f"report: expected samples in {store.uri}, found none of this question; run it first")
+    return report(question, None, None)
 
 
-def drawn(question: Robustness, answers: Answers, controls: JudgeControls) -> list[Picture]:
-    """Return the figures, the two of the first screen first."""
-    family = main_family(answers)
-    of = f"{HEADLINES[answers.headline]} with 95 % intervals; n = {family.cells[0].drawn} images a point"
-    found = [
-        Picture(
-            "accuracy",
-            f"{of}. Dotted: unbroken pictures with the same colour cast.",
-            accuracy_curves(answers, controls, family.sampler),
-        ),
-    ]
-    if answers.class_columns():
-        caption = f"Top-1 accuracy per class under a {title(family.name)}, the most broken class first."
-        found.append(Picture("classes", caption, class_heat_map(answers, family)))
-    prompts, images = pictures(
-        Store(question.spec.store), question.grid, [c.number for c in family.cells], family.sampler
-    )
-    if images:
-        caption = f"The same seed along each row, under a {title(family.name)}."
-        found.append(Picture("pictures", caption, picture_grid(images, family, prompts)))
-    counts = answers.confusion(family.sampler, lambda p: p.kind not in CONTROL_KINDS)
-    if counts:
-        caption = "What the classifier took the shifted pictures of each class for, over all perturbations."
-        found.append(Picture("confusion", caption, confusion_map(counts, class_names(question))))
-    caption = "How colour and the centre of saliency move, to the same prompt and seed unshifted, with 95 % intervals."
-    found.append(Picture("drift", caption, drift(family)))
-    for column, what in ((answers.headline, "accuracy"), ("clip_score", "CLIP score")):
-        caption = f"Change of {what} to the same prompt and seed unshifted; blue: Holm-corrected p < 0.05."
-        found.append(Picture(f"effect_{column}", caption, effects(answers, column, family.sampler)))
-    return list({p.name: p for p in found}.values())
-
-
-def cut_sentences(question: Robustness) -> list[str]:
-    """Return which prompts the text encoder did not see whole."""
-    cut = truncated(Store(question.spec.store), question.grid)
-    if not cut:
-        return []
-    prompt, end = next(iter(cut.items()))
-    return [f"The text encoder cut {len(cut)} of {len(question.grid.prompts)} prompts: {prompt!r} lost {end!r}."]
-
-
-def facts(question: Robustness, swept: Swept | None) -> dict[str, str]:
-    """Return how the answers were made."""
-    spec, grid = question.spec, question.grid
-    found = {
-        "Model": f"{spec.model}, weights {question.revision}",
-        "Judges": ", ".join(filter(None, (spec.classifier, spec.judge, spec.clip))),
-        "Grid": f"{len(grid.prompts)} prompts x {grid.seeds.count} seeds x {len(grid.perturbations)} perturbations "
-        f"x {len(grid.samplers)} samplers = {len(grid)} images",
-        "Samples": spec.store,
-        "Written": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-    }
-    if swept and swept.drawn:
-        found["This run"] = f"{swept.drawn} images drawn, {swept.reused} reused, {swept.rate:.1f} images/s"
-    return found
-
-
-def shown(answers: Answers, controls: JudgeControls) -> pd.DataFrame:
-    """Return the table as people read it."""
-    rows = []
-    for cell in answers.cells:
-        row = {
-            "perturbation": label(cell),
-            "n": str(cell.drawn),
-            "failed": str(cell.failed),
-            "top-1": interval(cell.values[TOP1]),
-            "change": interval(cell.changes[TOP1], "+") if cell.number else "",
-            "p (Holm)": f"{cell.p_holm:.2g}" if cell.p_holm == cell.p_holm else "",
-            "top-5": interval(cell.values["top5_correct"]),
-            "judge top-1": interval(cell.values["judge_top1_correct"]) if "judge_top1_correct" in cell.values else "",
-            "unbroken, tinted": interval(controls[key][TOP1])
-            if (key := (cell.sampler, cell.number)) in controls
-            else "",
-            "CLIP score": interval(cell.values["clip_score"], digits=1),
-            "z of the latent's mean": f"{cell.unlikely['latent_mean_z']:.1f}",
-        }
-        if len(answers.rows.grid.samplers) > 1:
-            row = {"sampler": answers.rows.grid.samplers[cell.sampler]} | row
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def interval(estimate: Estimate, sign: str = "", digits: int = 2) -> str:
-    """Return value and interval as people read them; a dash where there is none."""
-    if not estimate.n:
-        return "-"
-    value, low, high = (f"{x:{sign}.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low}, {high}]"
-
-
-def track(question: Robustness, asked: Asked, tracker: Tracker) -> None:
-    """Log the answers to MLflow."""
-    for family in asked.answers.families:
-        place = slug(family) if len(question.grid.samplers) == 1 else f"sampler {family.sampler}/{slug(family)}"
-        for name in asked.answers.metrics:
-            points = {c.perturbation.strength: c.values[name] for c in family.cells}
-            tracker.curve(f"{place}/{name}", points)
-        tracker.metrics({f"{place}/break": family.breaks.strength.value, f"{place}/slope": family.slope.value})
-    if asked.swept:
+def track(question: AnyQuestion, asked: Asked, tracker: Tracker) -> None:
+    """Log the answer to MLflow."""
+    for name, points in asked.page.curves.items():
+        tracker.curve(name, points)
+    tracker.metrics(asked.page.numbers)
+    if swept := asked.swept:
         tracker.metrics(
             {
-                "run/images": asked.swept.drawn,
-                "run/images_per_second": asked.swept.rate,
-                "run/failed": asked.swept.failed,
-                "run/seconds": asked.swept.seconds,
-                "run/seconds_to_first_batch": asked.swept.first_row or float("nan"),
+                "run/images": swept.drawn,
+                "run/images_per_second": swept.rate,
+                "run/failed": swept.failed,
+                "run/seconds": swept.seconds,
+                "run/seconds_to_first_batch": swept.first_row or float("nan"),
             }
         )
-    tracker.lineage("samples", asked.page.tables["cells"], question.spec.store)
+    tracker.lineage("samples", next(iter(asked.page.tables.values())), question.spec.store)
     tracker.page(asked.page, asked.report.parent)
-
-
-def slug(family: Family) -> str:
-    """Return a family's name as MLflow accepts it."""
-    return "".join(c if c.isalnum() or c in "._- " else "_" for c in family.name).strip("_")

@@ -11,14 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.config import UserError, load
+from pipelines import index_cli
+from pipelines.config import UserError
 from pipelines.run import RunFailed
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pipelines.ask import Asked
-    from pipelines.robustness import Robustness
+    from pipelines.question import AnyQuestion
+    from pipelines.report import Page
 
 app = typer.Typer(
     name="seedquake",
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 zoo = typer.Typer(help="The embedded models.", no_args_is_help=True)
 app.add_typer(zoo, name="zoo")
+app.add_typer(index_cli.app, name="index")
 
 Config = Annotated[str, typer.Argument(help="A YAML file, or a packaged config such as robustness_demo.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as a.b=c, such as seeds.count=20.")]
@@ -50,29 +52,19 @@ _debug = False
 @app.command()
 def robustness(config: Config, overrides: Overrides = None) -> None:
     """Shift the seed latents of a text-to-image model: does it break, at what strength, which classes first."""
-    from pipelines import ask, cluster, plan, tracking
-    from pipelines.progress import Watcher
+    run_question("robustness", config, overrides)
 
-    question = resolve(config, overrides)
-    found = plan.plan(question)
-    plan.refuse(question, found)
-    run = question.spec.run
-    time = plan.duration(found.seconds)
-    console.print(f"{found.rows} images, {found.stored} of them in the store; time {time}", highlight=False)
-    console.print("starting Ray and loading the models", highlight=False)
-    with ThreadPoolExecutor(1) as beside:
-        opened = beside.submit(tracking.open_store, tracking.address(run.tracking_uri, run.output), run.experiment)
-        cluster.connect(run, [question.generation])
-        opened.result()
-    with tracking.tracked(question.spec.name, "robustness") as tracker, Watcher(console) as watch:
-        tracker.parameters(question.spec)
-        asked = ask.ask(question, tracker, watch)
-    if asked.swept:
-        plan.remember(question, asked.swept)
-    show(asked)
-    console.print(f"\n{asked.page.verdict}", style="bold", markup=False, highlight=False)
-    console.print(f"\nreport   {asked.report}\nsamples  {question.spec.store}", highlight=False, soft_wrap=True)
-    console.print(f"browse   {own_name()} ui {run.output}", highlight=False, soft_wrap=True)
+
+@app.command()
+def reproducibility(config: Config, overrides: Overrides = None) -> None:
+    """Draw from several models with the same noise: how often is it the same picture, and how often by chance."""
+    run_question("reproducibility", config, overrides)
+
+
+@app.command()
+def memorization(config: Config, overrides: Overrides = None) -> None:
+    """Look a model's samples up among its training pictures: how many replicate one, and how many would by chance."""
+    run_question("memorization", config, overrides)
 
 
 @app.command(name="plan")
@@ -91,16 +83,11 @@ def report(
 ) -> None:
     """Make a run's report again from its stored rows."""
     from pipelines import ask
-    from pipelines.judge_control import judged
 
     if not (run / "spec.yaml").is_file():
         raise UserError(f"report: expected the folder of a run with its spec.yaml, found none in {run}")
-    question = resolve(str(run / "spec.yaml"), [f"run.output={json.dumps(str(run.parent))}"])
-    answers = ask.answer(question)
-    if not answers.cells:
-        raise UserError(f"report: expected samples in {question.spec.store}, found none of this question; run it first")
-    asked = ask.report(question, answers, judged(question, answers, None), None)
-    show(asked)
+    asked = ask.again(resolve(str(run / "spec.yaml"), [f"run.output={json.dumps(str(run.parent))}"]))
+    show(asked.page)
     console.print(f"\nreport   {asked.report}", highlight=False, soft_wrap=True)
 
 
@@ -133,14 +120,46 @@ def zoo_list() -> None:
     console.print(table)
 
 
-def resolve(config: str, overrides: list[str] | None) -> "Robustness":
-    """Return a checked question; every mistake in it becomes one sentence."""
-    from pipelines.robustness import Robustness, RobustnessSpec
+def run_question(name: str, config: str, overrides: list[str] | None) -> None:
+    """Ask a question from start to end, and print its answer."""
+    from pipelines import ask, cluster, plan, tracking
+    from pipelines.progress import Watcher
 
-    spec = load(RobustnessSpec, config, overrides or [])
-    question = asked_of_user(lambda: Robustness(spec))
-    asked_of_user(lambda: question.generation.check(question.grid.rows(first_row())))
+    question = resolve(config, overrides, name)
+    found = plan.plan(question)
+    plan.refuse(question, found)
+    run = question.spec.run
+    time = plan.duration(found.seconds)
+    console.print(f"{found.rows} images, {found.stored} of them in the store; time {time}", highlight=False)
+    console.print("starting Ray and loading the models", highlight=False)
+    with ThreadPoolExecutor(1) as beside:
+        opened = beside.submit(tracking.open_store, tracking.address(run.tracking_uri, run.output), run.experiment)
+        cluster.connect(run, [draw.generation for draw in question.draws])
+        opened.result()
+    with tracking.tracked(question.spec.name, name) as tracker, Watcher(console) as watch:
+        tracker.parameters(question.spec)
+        asked = ask.ask(question, tracker, watch)
+    if asked.swept:
+        plan.remember(question, asked.swept)
+    show(asked.page)
+    console.print(f"\n{asked.page.verdict}", style="bold", markup=False, highlight=False)
+    console.print(f"\nreport   {asked.report}\nsamples  {question.spec.store}", highlight=False, soft_wrap=True)
+    console.print(f"browse   {own_name()} ui {run.output}", highlight=False, soft_wrap=True)
+
+
+def resolve(config: str, overrides: list[str] | None, expected: str | None = None) -> "AnyQuestion":
+    """Return a checked question; every mistake in it becomes one sentence."""
+    from pipelines.questions import resolved
+
+    question = asked_of_user(lambda: resolved(config, overrides or [], expected))
+    asked_of_user(lambda: check(question))
     return question
+
+
+def check(question: "AnyQuestion") -> None:
+    """Follow the columns of everything that a question draws."""
+    for draw in question.draws:
+        draw.generation.check(draw.grid.rows(first_row()))
 
 
 def first_row() -> "np.ndarray":
@@ -164,13 +183,12 @@ def own_name() -> str:
     return str(script.relative_to(here)) if script.is_relative_to(here) else "seedquake"
 
 
-def show(asked: "Asked") -> None:
-    """Print the table; intervals of the controls stand in the report."""
-    keep = {"perturbation": "perturbation", "n": "n", "top-1": "top-1", "change": "change", "p (Holm)": "p"}
-    short = {"judge top-1": "judge", "unbroken, tinted": "tinted", "CLIP score": "CLIP"}
-    table = Table(*keep.values(), *short.values(), box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for _, row in asked.page.shown.iterrows():
-        table.add_row(*(str(row[name]) for name in keep), *(str(row[name]).partition(" ")[0] for name in short))
+def show(page: "Page") -> None:
+    """Print the table of an answer."""
+    shown = page.shown if page.printed is None else page.printed
+    table = Table(*shown.columns, box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for row in shown.itertuples(index=False):
+        table.add_row(*map(str, row))
     console.print(table)
 
 

@@ -84,8 +84,9 @@ def quiet() -> None:
 
 
 def reserved(pipeline: Pipeline, run: RunSpec) -> tuple[float, float]:
-    """Return the CPUs and GPUs that all pools of a pipeline hold at once, and one CPU for reading."""
+    """Return the CPUs and GPUs that all pools of a pipeline, and parts, hold at once, and one CPU for reading."""
     pools = [pool.compute for pool in pipeline.pools(run.layout)]
+    pools += [run.measure.model_copy(update={"actors": run.parts})] if run.parts else []
     cpus = sum(c.actors * c.cpus for c in pools if not c.gpus)
     return cpus + 1, sum(c.actors * c.gpus for c in pools)
 

@@ -21,32 +21,32 @@ class UserError(ValueError):
     """Something that the user must fix: printed as it stands, exit status 2."""
 
 
-def load(kind: type[T], config: str, overrides: Iterable[str] = ()) -> T:
+def load(kind: type[T], config: str, overrides: Iterable[str] = (), packaged: Path = PACKAGED) -> T:
     """Return the spec in the file `config`, with `a.b=c` overrides applied.
 
     `config` is a path, or the name of a packaged config such as `robustness_demo`. Raises `UserError`.
     """
-    path = locate(config)
+    path = locate(config, packaged)
     tree = read_tree(path)
     for override in overrides:
         assign(tree, override)
     return validate(kind, tree, where=config)
 
 
-def locate(config: str) -> Path:
-    """Return the path of a config: the file itself, or the packaged one of that name."""
-    packaged = PACKAGED / Path(config).with_suffix(".yaml").name
+def locate(config: str, packaged: Path = PACKAGED) -> Path:
+    """Return the path of a config: the file itself, or the one of that name in the folder `packaged`."""
+    shipped = packaged / Path(config).with_suffix(".yaml").name
     path = Path(config)
     try:
         if path.is_file():
             return path
-        if len(path.parts) <= 2 and packaged.is_file():
-            return packaged
+        if len(path.parts) <= 2 and shipped.is_file():
+            return shipped
     except (OSError, ValueError) as error:
         raise UserError(
             f"config {config!r}: expected the path of a YAML file, but it cannot be read: {error}"
         ) from None
-    names = sorted(p.stem for p in PACKAGED.glob("*.yaml"))
+    names = sorted(p.stem for p in packaged.glob("*.yaml"))
     raise UserError(f"config {config!r}: expected a YAML file, found none; packaged configs are {', '.join(names)}")
 
 

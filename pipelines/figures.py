@@ -102,6 +102,14 @@ def band(axis: "Axes", x: np.ndarray, estimates: Sequence[Estimate], colour: str
     axis.plot(x, value, line, color=colour, marker="o", markersize=3, linewidth=1.4, label=label)
 
 
+def from_where_they_fall(axis: "Axes", x: np.ndarray, curves: Sequence[Sequence[Estimate]]) -> None:
+    """Start the axis shortly before the first of some falling curves leaves its start."""
+    starts = [np.array([e.value for e in curve]) for curve in curves]
+    left = [int(np.argmax(v < v[0] - 0.02)) for v in starts if len(v) and (v < v[0] - 0.02).any()]
+    first = max(0, min(left, default=0) - len(x) // 20 - 1)
+    axis.set_xlim(x[first], x[-1])
+
+
 def effects(answers: Answers, column: str, sampler: int) -> "Figure":
     """Return the paired change of a column under every perturbation, with its interval."""
     cells = [c for c in answers.cells if c.sampler == sampler and c.number]

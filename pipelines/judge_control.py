@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from typing_extensions import override
 
-from pipelines.answers import Answers, JudgeControls
+from pipelines.answers import TOP1, Answers, JudgeControls
 from pipelines.columns import pack
 from pipelines.flow import numbered
 from pipelines.measure import Measure
@@ -24,7 +24,7 @@ from pipelines.rows import cube, some_images
 from pipelines.run import execute
 from pipelines.save import decode
 from pipelines.store import Store
-from pipelines.sweep import TOP1, Watch
+from pipelines.sweep import Watch
 from stages.base import Batch, Column, Spec, Stage, digest, objects
 from stages.metrics import Proportion
 

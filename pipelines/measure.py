@@ -7,7 +7,6 @@ from pipelines.compute import ONE_ACTOR, Compute
 from pipelines.pipeline import Pipeline, Step
 from pipelines.save import LoadImages, SaveMeasured, SaveMeasuredSpec, SaveSamples, SaveSamplesSpec
 from stages.base import AnyStage, Spec, digest
-from stages.generate import Generate, GenerateSpec
 
 KEEP = ("number", "error")
 
@@ -20,6 +19,15 @@ class Measure:
     spec: Spec
     weights: str = ""
     compute: Compute = ONE_ACTOR
+    apart: frozenset[str] = frozenset()
+    """Settings for which `weights` stands: where something lies, not what it is."""
+    called: str = ""
+    """What its table is called after; empty: its stage."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Return the columns that it reads."""
+        return self.stage.columns(self.spec)[0]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -27,11 +35,16 @@ class Measure:
         return self.stage.columns(self.spec)[1]
 
     @property
+    def sees_pictures(self) -> bool:
+        """Whether it looks at pictures, rather than at what another measure wrote."""
+        return "image" in self.reads
+
+    @property
     def table(self) -> str:
         """Return the table's name: the stage, and the hash of everything that determines its numbers."""
-        apart = set(getattr(self.spec, "placement", ()))
+        apart = {*self.apart, *getattr(self.spec, "placement", ())}
         settings = self.spec.model_dump(mode="json", exclude=apart)
-        return f"measured/{self.stage.__name__.lower()}-{digest([settings, self.weights])[:16]}"
+        return f"measured/{(self.called or self.stage.__name__).lower()}-{digest([settings, self.weights])[:16]}"
 
     def steps(self, store: str) -> tuple[Step, ...]:
         """Return the steps that measure and publish."""
@@ -39,14 +52,19 @@ class Measure:
         return Step(self.stage, self.spec, self.compute), Step(SaveMeasured, save, None)
 
 
-def generation(name: str, spec: GenerateSpec, compute: Compute, measures: Sequence[Measure], store: str) -> Pipeline:
+def generation(name: str, draw: Step, measures: Sequence[Measure], store: str) -> Pipeline:
     """Return the pipeline that draws samples, publishes them at once, then measures and publishes what was measured."""
     save = Step(SaveSamples, SaveSamplesSpec(store=store), None)
     measuring = [step for measure in measures for step in measure.steps(store)]
-    return Pipeline(name, Step(Generate, spec, compute), save, *measuring, keep=KEEP)
+    return Pipeline(name, draw, save, *measuring, keep=KEEP)
 
 
 def measurement(name: str, measures: Sequence[Measure], store: str) -> Pipeline:
     """Return the pipeline that measures samples which are in the store already."""
     measuring = [step for measure in measures for step in measure.steps(store)]
     return Pipeline(name, Step(LoadImages, Spec()), *measuring, keep=KEEP)
+
+
+def derivation(name: str, measure: Measure, store: str) -> Pipeline:
+    """Return the pipeline that makes one measure of the stored columns of another."""
+    return Pipeline(name, *measure.steps(store), keep=KEEP)

@@ -1,6 +1,7 @@
 """What a command would do, without starting anything."""
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import numpy as np
 
 from pipelines.cluster import amount, reserved
 from pipelines.config import UserError
-from pipelines.robustness import Robustness
+from pipelines.question import AnyQuestion, Draw
 from pipelines.rows import done
 from pipelines.save import SAMPLES
 from pipelines.store import Store
@@ -34,21 +35,27 @@ class Plan:
     """Bytes of the local weights of all models; 0 for those still on a hub."""
 
 
-def plan(question: Robustness) -> Plan:
+def plan(question: AnyQuestion) -> Plan:
     """Return the plan of a question; reads the store, starts nothing."""
     store = Store(question.spec.store)
-    grid = question.grid
-    stored = int(np.bitwise_count(done(store, grid, question.spec.run.retry_failed)).sum())
-    todo = len(grid) - stored
-    rate = read_rates(question).get(rate_key(question), float("nan"))
-    return Plan(len(grid), stored, todo / rate, todo * bytes_per_row(store), weights(question))
+    rates = read_rates(question)
+    rows = stored = 0
+    seconds = 0.0
+    for draw in question.draws:
+        bits = [done(store, grid, draw.run.retry_failed) for grid in draw.grids]
+        have = sum(int(np.bitwise_count(b).sum()) for b in bits)
+        if todo := len(draw) - have:
+            seconds += todo / rates.get(rate_key(draw), math.nan)
+        rows, stored = rows + len(draw), stored + have
+    todo = rows - stored
+    return Plan(rows, stored, seconds, todo * bytes_per_row(store) if todo else 0.0, weights(question))
 
 
-def lines(question: Robustness, found: Plan) -> Iterator[str]:
+def lines(question: AnyQuestion, found: Plan) -> Iterator[str]:
     """Yield the plan as text."""
-    run, pipeline = question.spec.run, question.generation
-    yield f"question   robustness, {question.spec.name}, {question.spec.identity()}"
-    yield f"model      {question.spec.model}, weights {question.revision}"
+    run, pipeline = question.spec.run, question.draws[0].generation
+    yield f"question   {question.spec.question}, {question.spec.name}, {question.spec.identity()}"
+    yield from dict.fromkeys(f"model      {draw.grid.model}, weights {draw.grid.revision}" for draw in question.draws)
     yield from (f"prompts    {p.text!r}: {p.note}" for p in question.prompts if p.note)
     yield "steps"
     for step in pipeline.steps:
@@ -60,14 +67,13 @@ def lines(question: Robustness, found: Plan) -> Iterator[str]:
         yield f"pool       {pool.compute.actors} x ({pool.name}), {amount(pool.compute)} each"
     yield f"reserves   {cpus:g} CPU, {gpus:g} GPU, batches of {run.batch_size}"
     yield f"rows       {found.rows}, in the store {found.stored}, to draw {found.rows - found.stored}"
-    if question.spec.adaptive:
-        yield f"           at most; stops where half widths reach {question.spec.adaptive.target_half_width:g}"
+    yield from (f"           {note}" for note in question.notes)
     yield f"time       {duration(found.seconds)}"
     yield f"disk       {size(found.disk_bytes)}, free {size(shutil.disk_usage(nearest(run.output)).free)}"
     yield f"weights    {size(found.weights_bytes)} to load in each pool that uses them, before activations"
 
 
-def refuse(question: Robustness, found: Plan) -> None:
+def refuse(question: AnyQuestion, found: Plan) -> None:
     """Raise `UserError` for what is known to fail: a folder that cannot be written, a disk that is too small."""
     output = question.spec.run.output
     if "://" in output:
@@ -89,15 +95,17 @@ def refuse(question: Robustness, found: Plan) -> None:
         raise UserError("run.device: cuda expects run.generate.gpus above 0, found 0; set run.generate.gpus=1")
 
 
-def remember(question: Robustness, swept: Swept) -> None:
-    """Keep the measured rate for the next plan."""
-    if not swept.drawn or not np.isfinite(swept.rate) or "://" in question.spec.run.output:
+def remember(question: AnyQuestion, swept: Swept) -> None:
+    """Keep the measured rates for the next plan."""
+    measured = zip(question.draws, swept.rates or (swept.rate,), strict=True)
+    known = {rate_key(draw): round(rate, 3) for draw, rate in measured if swept.drawn and np.isfinite(rate)}
+    if not known or "://" in question.spec.run.output:
         return
-    rates = read_rates(question) | {rate_key(question): round(swept.rate, 3)}
-    (Path(question.spec.run.output) / "rates.json").write_text(json.dumps(rates, indent=1), encoding="utf-8")
+    text = json.dumps(read_rates(question) | known, indent=1)
+    (Path(question.spec.run.output) / "rates.json").write_text(text, encoding="utf-8")
 
 
-def read_rates(question: Robustness) -> dict[str, float]:
+def read_rates(question: AnyQuestion) -> dict[str, float]:
     """Return images per second by `rate_key`, as earlier runs measured them."""
     try:
         text = (Path(question.spec.run.output) / "rates.json").read_text(encoding="utf-8")
@@ -106,11 +114,11 @@ def read_rates(question: Robustness) -> dict[str, float]:
         return {}
 
 
-def rate_key(question: Robustness) -> str:
+def rate_key(draw: Draw) -> str:
     """Return what a rate depends on."""
-    run = question.spec.run
+    run = draw.run
     where = f"{run.layout} {run.generate.canonical()} batch {run.batch_size} {run.device}"
-    return f"{question.spec.model} {question.revision} {question.grid.samplers[0]} {where}"
+    return f"{draw.grid.model} {draw.grid.revision} {draw.grid.samplers[0]} {where}"
 
 
 def bytes_per_row(store: Store) -> float:
@@ -120,12 +128,11 @@ def bytes_per_row(store: Store) -> float:
     return sum(p.size for p in store.parts(SAMPLES)) / rows if rows else float("nan")
 
 
-def weights(question: Robustness) -> int:
+def weights(question: AnyQuestion) -> int:
     """Return the bytes of all weights that are on this machine."""
     from stages.models.source import folder
 
-    spec = question.spec
-    paths = [folder(name) for name in (spec.model, spec.classifier, spec.judge, spec.clip) if name]
+    paths = dict.fromkeys(folder(name) for name in question.models)
     return sum(file.stat().st_size for path in paths if path for file in path.rglob("*.safetensors"))
 
 

@@ -1,4 +1,4 @@
-"""Where prompts come from: a list, a file, or a template over the classes of a named list."""
+"""Where prompts come from: a list, a file, a template over the classes of a named list, their names, or nowhere."""
 
 import csv
 from abc import abstractmethod
@@ -25,6 +25,9 @@ class Prompt(NamedTuple):
     """Name of the class, or the prompt itself."""
     note: str = ""
     """Why this class is ambiguous or wrongly labelled, empty if it is not."""
+
+
+UNCONDITIONAL = Prompt("", NO_LABEL, "no class")
 
 
 class Prompts(Spec):
@@ -107,19 +110,52 @@ class PromptTemplate(Prompts):
 
     def entries(self) -> list[Prompt]:
         """Return the classes of the list."""
-        packaged = CLASS_LISTS / f"{self.classes}.csv"
-        path = packaged if "/" not in self.classes and packaged.is_file() else Path(self.classes)
-        if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in CLASS_LISTS.glob("*.csv")))
-            raise FileNotFoundError(f"prompts.classes: expected one of {known} or a CSV file, found {self.classes!r}")
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
-        if rows and not {"index", "label"} <= rows[0].keys():
-            raise ValueError(f"{path}: expected the columns index and label, found {list(rows[0])}")
-        return [Prompt("", int(r["index"]), r["label"], r.get("note") or "") for r in rows[: self.limit]]
+        return listed(self.classes, self.limit)
 
 
-AnyPrompts: TypeAlias = Annotated[ListedPrompts | PromptFile | PromptTemplate, Field(discriminator="kind")]
+class NoPrompt(Prompts):
+    """One empty prompt: an unconditional model, or a class-conditional one without a class."""
+
+    kind: Literal["none"] = "none"
+
+    @override
+    def load(self) -> tuple[Prompt, ...]:
+        return (UNCONDITIONAL,)
+
+
+class ClassNames(Prompts):
+    """The classes of a named list as they are called, for models that take a class instead of a text."""
+
+    kind: Literal["classes"] = "classes"
+    classes: str = Field(
+        "zoo", description="A packaged class list (zoo, imagenet100) or the path of a CSV of that form."
+    )
+    limit: int | None = Field(None, ge=1, description="Use only the first classes.")
+    unconditional: bool = Field(False, description="Also draw without a class.")
+
+    @override
+    def load(self) -> tuple[Prompt, ...]:
+        names = checked(tuple(c._replace(text=c.name) for c in listed(self.classes, self.limit)))
+        return (UNCONDITIONAL, *names) if self.unconditional else names
+
+
+AnyPrompts: TypeAlias = Annotated[
+    ListedPrompts | PromptFile | PromptTemplate | NoPrompt | ClassNames, Field(discriminator="kind")
+]
+
+
+def listed(classes: str, limit: int | None) -> list[Prompt]:
+    """Return the classes of a packaged list or a CSV file, their prompts still empty."""
+    packaged = CLASS_LISTS / f"{classes}.csv"
+    path = packaged if "/" not in classes and packaged.is_file() else Path(classes)
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in CLASS_LISTS.glob("*.csv")))
+        raise FileNotFoundError(f"prompts.classes: expected one of {known} or a CSV file, found {classes!r}")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    if rows and not {"index", "label"} <= rows[0].keys():
+        raise ValueError(f"{path}: expected the columns index and label, found {list(rows[0])}")
+    return [Prompt("", int(r["index"]), r["label"], r.get("note") or "") for r in rows[:limit]]
 
 
 def with_article(text: str) -> str:

@@ -1,7 +1,10 @@
 """Answers -> one self-contained HTML page, the figures and the tables."""
 
 import base64
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +12,12 @@ import jinja2
 import pandas as pd
 import yaml
 
+from stages.metrics import Estimate
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from pipelines.sweep import Swept
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -22,6 +29,8 @@ class Picture:
     name: str
     caption: str
     figure: "Figure"
+    wide: bool = False
+    """Whether it takes the whole width of the page."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,20 @@ class Page:
     verdict: str
     sentences: tuple[str, ...]
     pictures: tuple[Picture, ...]
-    """Two a row; the first two stand on the first screen."""
+    """Two a row, but for wide ones; the first two stand on the first screen."""
     tables: dict[str, pd.DataFrame]
     shown: pd.DataFrame
     """The table as people read it."""
     facts: dict[str, str]
     spec: dict[str, object]
+    heading: str = "Every perturbation"
+    """Above that table."""
+    printed: pd.DataFrame | None = None
+    """The table as the terminal shows it; None: the same."""
+    curves: Mapping[str, Mapping[float, Estimate]] = field(default_factory=dict)
+    """What is tracked over a strength or a threshold."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What is tracked besides."""
 
 
 def write(page: Page, folder: Path) -> Path:
@@ -58,6 +75,23 @@ def write(page: Page, folder: Path) -> Path:
     target = folder / "report.html"
     target.write_text(html(page, images), encoding="utf-8")
     return target
+
+
+def interval(estimate: Estimate, sign: str = "", digits: int = 2) -> str:
+    """Return value and interval as people read them; a dash where there is no value, ? where there is no end."""
+    if not estimate.n:
+        return "-"
+    ends = (estimate.value, estimate.low, estimate.high)
+    value, low, high = ("?" if math.isnan(x) else f"{x:{sign}.{digits}f}" for x in ends)
+    return f"{value} [{low}, {high}]"
+
+
+def made(store: str, swept: "Swept | None") -> dict[str, str]:
+    """Return where the samples are, and when and how fast they were made."""
+    found = {"Samples": store, "Written": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
+    if swept and swept.drawn:
+        found["This run"] = f"{swept.drawn} images drawn, {swept.reused} reused, {swept.rate:.1f} images/s"
+    return found
 
 
 def html(page: Page, images: dict[str, bytes]) -> str:

@@ -7,24 +7,29 @@ classifier (top-1, top-5) and CLIP. Each difference is to the same prompt and se
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import product
-from typing import Annotated, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
+from typing_extensions import override
 
 from pipelines.compute import Compute
 from pipelines.grid import Grid, Seeds
-from pipelines.measure import Measure, generation, measurement
+from pipelines.measure import Measure
 from pipelines.pipeline import Pipeline
 from pipelines.prompts import AnyPrompts
-from pipelines.run import RunSpec
+from pipelines.question import Draw, Question, QuestionSpec, placement
+from pipelines.store import Store
 from stages.appearance import Appearance, AppearanceSpec
-from stages.base import Spec, digest
+from stages.base import Spec
 from stages.classify import Classify, ClassifySpec
 from stages.clip_score import ClipScore, ClipScoreSpec
-from stages.generate import GenerateSpec
 from stages.models.source import fingerprint, revision
 from stages.perturbations import AnyPerturbation, Control
 from stages.sampling import SamplerSpec
+
+if TYPE_CHECKING:
+    from pipelines.report import Page
+    from pipelines.sweep import Swept, Watch
 
 
 def swept(entries: JsonValue) -> JsonValue:
@@ -59,9 +64,10 @@ class JudgeControl(Spec):
     images: int = Field(240, ge=1, description="Pictures per perturbation.")
 
 
-class RobustnessSpec(Spec):
+class RobustnessSpec(QuestionSpec):
     """A robustness sweep: prompts x seeds x perturbations x samplers, and what judges the pictures."""
 
+    question: Literal["robustness"] = "robustness"
     name: str = Field("robustness", pattern=r"^[\w.-]{1,80}$", description="Name of the run's folder.")
     model: str = Field(description="zoo:NAME, a local diffusers folder or a hub id, ORG/NAME[@REVISION].")
     prompts: AnyPrompts
@@ -77,29 +83,17 @@ class RobustnessSpec(Spec):
     clip: str = Field(description="zoo:NAME, or open_clip's MODEL/PRETRAINED.")
     adaptive: Adaptive | None = None
     judge_control: JudgeControl | None = JudgeControl()
-    run: RunSpec = RunSpec()
-
-    def identity(self) -> str:
-        """Return 8 hex digits that name the question: everything but where and how it runs."""
-        return digest(self.model_dump(mode="json", exclude={"run"}))[:8]
-
-    @property
-    def folder(self) -> str:
-        """Return the folder of this question's report."""
-        return f"{self.run.output.rstrip('/')}/{self.name}-{self.identity()}"
-
-    @property
-    def store(self) -> str:
-        """Return the folder of the samples, shared by every question with the same output."""
-        return f"{self.run.output.rstrip('/')}/store"
 
 
-class Robustness:
-    """A sweep, resolved: its grid, its measures and its pipelines. Reads files, starts nothing."""
+class Robustness(Question[RobustnessSpec]):
+    """A sweep, resolved: its grid, its measures and its pipelines."""
+
+    asks = "Does the model break when its seed is shaken, at what strength, and which classes first?"
+    settings: ClassVar = RobustnessSpec
 
     def __init__(self, spec: RobustnessSpec) -> None:
-        self.spec = spec
-        self.prompts = spec.prompts.load()
+        super().__init__(spec)
+        self._prompts = spec.prompts.load()
         self.revision = revision(spec.model, spec.run.dtype)
         if all(p.is_mildest for p in spec.perturbations):
             raise ValueError("perturbations: expected at least one that changes the latent, found only the control")
@@ -111,7 +105,7 @@ class Robustness:
         return Grid(
             model=self.spec.model,
             revision=self.revision,
-            prompts=self.prompts,
+            prompts=self._prompts,
             seeds=self.spec.seeds,
             perturbations=tuple(dict.fromkeys(p.canonical() for p in [Control(), *shifts])),
             samplers=tuple(dict.fromkeys(s.canonical() for s in self.spec.sampler)),
@@ -135,24 +129,37 @@ class Robustness:
         )
 
     @property
+    @override
+    def draws(self) -> tuple[Draw, ...]:
+        spec = self.spec
+        return (Draw(spec.question, spec.model, (self.grid,), spec.run, spec.store, self.measures),)
+
+    @property
     def generation(self) -> Pipeline:
         """Return the pipeline over samples that are not in the store."""
-        generate = GenerateSpec(model=self.spec.model, **placement(self.spec.run))
-        return generation("robustness", generate, self.spec.run.generate, self.measures, self.spec.store)
+        return self.draws[0].generation
 
-    def measurement(self, measures: tuple[Measure, ...]) -> Pipeline:
-        """Return the pipeline over samples that are in the store and lack these measures."""
-        return measurement("robustness, measuring", measures, self.spec.store)
+    @property
+    @override
+    def models(self) -> tuple[str, ...]:
+        spec = self.spec
+        return tuple(filter(None, (spec.model, spec.classifier, spec.judge, spec.clip)))
 
+    @property
+    @override
+    def notes(self) -> tuple[str, ...]:
+        if self.spec.adaptive is None:
+            return ()
+        return (f"at most; stops where half widths reach {self.spec.adaptive.target_half_width:g}",)
 
-class Placement(TypedDict):
-    """The settings of a model that say where it runs."""
+    @override
+    def blocks(self, draw: Draw, store: Store) -> Iterator[tuple[Grid, ...]]:
+        from pipelines.adaptive import blocks
 
-    batch: int
-    dtype: Literal["auto", "float32", "float16", "bfloat16"]
-    device: Literal["auto", "cpu", "cuda"]
+        return blocks(self, store) if self.spec.adaptive else super().blocks(draw, store)
 
+    @override
+    def page(self, swept: "Swept | None", watch: "Watch | None") -> "Page":
+        from pipelines.robustness_page import page
 
-def placement(run: RunSpec) -> Placement:
-    """Return where the models of a run run."""
-    return {"batch": run.batch_size, "dtype": run.dtype, "device": run.device}
+        return page(self, swept, watch)

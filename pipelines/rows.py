@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from pipelines.columns import pack
+from pipelines.columns import pack, unpack
 from pipelines.flow import loaded
 from pipelines.grid import Grid
 from pipelines.measure import Measure
@@ -81,6 +81,22 @@ def images(store: Store, ids: set[str], batch_size: int) -> "Dataset":
     return loaded(paths, lambda path: read_images(Store(uri), path, wanted), batch_size)
 
 
+def measured(store: Store, measure: Measure, ids: set[str], batch_size: int) -> "Dataset":
+    """Return what a measure wrote for these samples, as a data set with one block a batch."""
+    wanted, uri, columns = pa.array(sorted(ids)), store.uri, ["sample_id", *measure.columns]
+    paths = [part.path for part in store.parts(measure.table)]
+    return loaded(paths, lambda path: read_measured(Store(uri), path, wanted, columns), batch_size)
+
+
+def read_measured(store: Store, path: str, wanted: pa.Array, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield the wanted rows of one file of a measured table as batches."""
+    data = pads.dataset(path, filesystem=store.fs, format="parquet")
+    for rows in data.to_batches(columns=columns, filter=pc.is_in(pads.field("sample_id"), wanted), batch_size=4096):
+        if len(rows):
+            fine = {"number": np.full(len(rows), -1), "error": objects([None] * len(rows))}
+            yield pack(unpack(pa.Table.from_batches([rows])) | fine)
+
+
 def read_images(store: Store, path: str, wanted: pa.Array) -> Iterator[pa.Table]:
     """Yield the wanted samples of one file as batches that the measuring stages read."""
     columns = ["sample_id", "prompt", "label", "image"]
@@ -128,6 +144,37 @@ def fill(data: pads.Dataset | None, where: dict[str, int], columns: dict[str, np
         numbers = np.array([where.get(i, -1) for i in batch["sample_id"].to_pylist()], dtype=np.int64)
         for name, column in columns.items():
             column[numbers[numbers >= 0]] = floats(batch[name])[numbers >= 0]
+
+
+def vectors(store: Store, grid: Grid, measure: Measure, column: str) -> np.ndarray:
+    """Return a column of lists of one length as an array over the grid's row numbers, [rows d].
+
+    Where there is none: NaN, or -1 in a column of whole numbers.
+    """
+    where = {
+        sample: number
+        for numbers, batch in stored(store, grid, ["sample_id"])
+        for sample, number in zip(batch["sample_id"].to_pylist(), numbers.tolist(), strict=True)
+    }
+    out = np.full((len(grid), 1), np.nan, dtype=np.float32)
+    data = store.dataset(measure.table)
+    for batch in data.to_batches(columns=["sample_id", column]) if data else ():
+        numbers = np.array([where.get(i, -1) for i in batch["sample_id"].to_pylist()], dtype=np.int64)
+        here = (numbers >= 0) & batch[column].is_valid().to_numpy(zero_copy_only=False)
+        if not here.any():
+            continue
+        found = flat(batch[column].filter(pa.array(here)))
+        if out.shape[1] != found.shape[1] or out.dtype != found.dtype:
+            nothing = np.nan if found.dtype.kind == "f" else -1
+            out = np.full((len(grid), found.shape[1]), nothing, dtype=found.dtype)
+        out[numbers[here]] = found
+    return out
+
+
+def flat(lists: pa.ListArray) -> np.ndarray:
+    """Return lists of one length as a matrix."""
+    values: np.ndarray = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
+    return values.reshape(len(lists), -1)
 
 
 def floats(column: pa.Array) -> np.ndarray:

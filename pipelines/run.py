@@ -28,6 +28,13 @@ class RunSpec(Spec):
     batch_size: int = Field(32, ge=1, le=4096, description="Images drawn together; also the unit of retry.")
     generate: Compute = Field(Compute(), description="The pool that draws; in the fused layout the only one.")
     measure: Compute = Field(Compute(cpus=0.5), description="The pool of each measuring stage in the staged layout.")
+    parts: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Actors, of the measuring kind, that hold an index, or an empirical model's training pictures, "
+        "between them; null: every actor that needs it holds all.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is decided inside the actor.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="auto: float32 on a CPU, half precision on a GPU. Another one is part of a row's identity."

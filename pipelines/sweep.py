@@ -1,20 +1,25 @@
-"""Run a robustness sweep: draw what the store lacks, measure what lacks a measure, add seeds where it is told to."""
+"""Bring the store up to date for a question: draw what it lacks, measure what lacks a measure."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.answers import Answers, Rows
-from pipelines.grid import Grid
-from pipelines.robustness import Robustness
-from pipelines.rows import cube, done, images, lacking
+from pipelines.hosting import hosted_parts
+from pipelines.measure import Measure
+from pipelines.pipeline import Pipeline
+from pipelines.question import AnyQuestion, Draw
+from pipelines.rows import done, images, lacking, measured
 from pipelines.run import Tally, execute, work
 from pipelines.save import SAMPLES
 from pipelines.store import Store
 
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
 Watch = Callable[[str, Tally], None]
-TOP1 = "top1_correct"
 
 
 @dataclass(frozen=True)
@@ -31,90 +36,104 @@ class Swept:
     """Seconds from the start of the pipeline to the first finished row."""
     saved: int
     """Images of the whole grid that adaptive sampling did not need."""
+    rates: tuple[float, ...] = ()
+    """Images per second of each draw, where there are several."""
 
 
-def sweep(question: Robustness, watch: Watch) -> Swept:
+def sweep(question: AnyQuestion, watch: Watch) -> Swept:
     """Bring the store up to date for a question; Ray is running. Raises `RunFailed`."""
     store = Store(question.spec.store)
-    for table in (SAMPLES, *(measure.table for measure in question.measures)):
+    tables = list(dict.fromkeys(tables_of(question)))
+    for table in tables:
         store.recover(table)
+    parts = []
+    for plain in question.draws:
+        with hosted_parts(plain) as draw:
+            parts.append(swept(question, draw, store, named(question, watch, draw)))
+    for table in tables:
+        store.compact(table)
+    return together(parts)
+
+
+def swept(question: AnyQuestion, draw: Draw, store: Store, watch: Watch) -> Swept:
+    """Draw and measure the rows of one model."""
     tallies: list[Tally] = []
     reused = 0
-    for grid in blocks(question, store):
-        bits = done(store, grid, question.spec.run.retry_failed)
-        reused += (have := int(np.bitwise_count(bits).sum()))
-        tallies.append(draw(question, grid, bits, len(grid) - have, watch))
-    finish(question, store, question.grid, watch)
-    for table in (SAMPLES, *(measure.table for measure in question.measures)):
-        store.compact(table)
+    for grids in question.blocks(draw, store):
+        bits = [done(store, grid, draw.run.retry_failed) for grid in grids]
+        left = [len(grid) - int(np.bitwise_count(b).sum()) for grid, b in zip(grids, bits, strict=True)]
+        reused += sum(map(len, grids)) - sum(left)
+        parts = [work(g, b, draw.run.batch_size) for g, b, todo in zip(grids, bits, left, strict=True) if todo]
+        tallies.append(run(draw, draw.generation, parts, sum(left), partial(watch, "drawing")))
+    finish(draw, store, watch)
     drawn = sum(t.done for t in tallies)
-    longest = max(tallies, key=lambda t: t.done)
     return Swept(
         drawn=drawn,
         failed=sum(t.failed for t in tallies),
         reused=reused,
         seconds=sum(t.seconds for t in tallies),
-        rate=longest.rate,
+        rate=max(tallies, key=lambda t: t.done).rate,
         first_row=tallies[0].first_row,
-        saved=len(question.grid) - drawn - reused,
+        saved=len(draw) - drawn - reused,
     )
 
 
-def draw(question: Robustness, grid: Grid, bits: np.ndarray, todo: int, watch: Watch) -> Tally:
-    """Draw and measure the rows of a grid whose bit is not set."""
-    run = question.spec.run
-    rows = work(grid, bits, run.batch_size)
-    return execute(question.generation, rows, todo, run, lambda tally: watch("drawing", tally))
+def together(parts: Sequence[Swept]) -> Swept:
+    """Return what all draws of a run did; its rate is that of the largest."""
+    if len(parts) == 1:
+        return parts[0]
+    drawn = [part for part in parts if part.drawn] or list(parts)
+    return Swept(
+        drawn=sum(p.drawn for p in parts),
+        failed=sum(p.failed for p in parts),
+        reused=sum(p.reused for p in parts),
+        seconds=sum(p.seconds for p in parts),
+        rate=max(drawn, key=lambda p: p.drawn).rate,
+        first_row=drawn[0].first_row,
+        saved=sum(p.saved for p in parts),
+        rates=tuple(p.rate for p in parts),
+    )
 
 
-def finish(question: Robustness, store: Store, grid: Grid, watch: Watch) -> None:
-    """Measure stored samples that lack a measure: a new classifier, or a run killed between drawing and measuring."""
-    missing = {measure: ids for measure in question.measures if (ids := lacking(store, grid, measure))}
-    if not missing:
-        return
-    ids = set[str]().union(*missing.values())
-    pipeline = question.measurement(tuple(missing))
-    rows = images(store, ids, question.spec.run.batch_size)
-    execute(pipeline, rows, len(ids), question.spec.run, lambda tally: watch("measuring", tally))
+def named(question: AnyQuestion, watch: Watch, draw: Draw) -> Watch:
+    """Return a watch that also names the model, where there are several."""
+    if len(question.draws) == 1:
+        return watch
+    return lambda what, tally: watch(f"{what} {draw.name}", tally)
 
 
-def blocks(question: Robustness, store: Store) -> Iterator[Grid]:
-    """Yield the grids to draw, one after the other: the whole, or a block of seeds where it is still too uncertain.
+def tables_of(question: AnyQuestion) -> Iterator[str]:
+    """Yield every table that a question writes."""
+    yield SAMPLES
+    for draw in question.draws:
+        yield from (measure.table for measure in draw.measures)
 
-    A block is asked for when the one before it is stored. The control takes part as long as any other perturbation
-    does, since every difference is paired with it.
+
+def finish(draw: Draw, store: Store, watch: Watch) -> None:
+    """Measure stored samples that lack a measure: a new classifier, or a run killed between drawing and measuring.
+
+    What is measured on pictures comes first, then what is made of other measures, which need no picture.
     """
-    whole, adaptive = question.grid, question.spec.adaptive
-    if adaptive is None:
-        yield whole
-        return
-    perturbations = whole.perturbations
-    for seeds in whole.seeds.blocks(adaptive.block):
-        if known := seeds.first - whole.seeds.first:
-            so_far = replace(whole, seeds=whole.seeds.model_copy(update={"count": known}))
-            perturbations = still_open(question, store, so_far, perturbations, adaptive.target_half_width)
-        if not perturbations:
-            return
-        yield replace(whole, seeds=seeds, perturbations=perturbations)
+    pictured = [measure for measure in draw.measures if measure.sees_pictures]
+    missing = {measure: ids for measure in pictured if (ids := unmeasured(store, draw, measure))}
+    size, watching = draw.run.batch_size, partial(watch, "measuring")
+    if missing:
+        ids = set[str]().union(*missing.values())
+        run(draw, draw.measurement(tuple(missing)), [images(store, ids, size)], len(ids), watching)
+    for measure in draw.measures:
+        if not measure.sees_pictures and (ids := unmeasured(store, draw, measure)):
+            source = next(m for m in draw.measures if set(measure.reads) <= set(m.columns))
+            run(draw, draw.derivation(measure), [measured(store, source, ids, size)], len(ids), watching)
 
 
-def still_open(
-    question: Robustness, store: Store, grid: Grid, candidates: tuple[str, ...], target: float
-) -> tuple[str, ...]:
-    """Return the candidates whose top-1 interval is wider than the target under any sampler, the control first.
-
-    A perturbation that reached the target once stays closed: reopening it would let chance choose when to stop twice.
-    """
-    columns = cube(store, grid, {question.classifying[0].table: [TOP1]}, ())
-    answers = Answers(Rows(grid, columns), {TOP1: "share"})
-    samplers = range(len(grid.samplers))
-    width = {text: max(half_width(answers, k, i) for k in samplers) for i, text in enumerate(grid.perturbations)}
-    wide = [text for text in candidates if width[text] > target]
-    return tuple(dict.fromkeys([grid.perturbations[0], *wide])) if wide else ()
+def unmeasured(store: Store, draw: Draw, measure: Measure) -> set[str]:
+    """Return the ids of stored samples that have an image and lack a measure."""
+    return set[str]().union(*(lacking(store, grid, measure) for grid in draw.grids))
 
 
-def half_width(answers: Answers, sampler: int, perturbation: int) -> float:
-    """Return the half width of a cell's top-1 interval; infinite where nothing is known."""
-    top1 = answers.value(TOP1, sampler, perturbation)
-    half = (top1.high - top1.low) / 2
-    return np.inf if np.isnan(half) else half
+def run(draw: Draw, pipeline: Pipeline, parts: Sequence["Dataset"], todo: int, watch: Callable[[Tally], None]) -> Tally:
+    """Run a pipeline over all parts together, so that its actors start once."""
+    if not parts:
+        return Tally(todo)
+    rows = parts[0].union(*parts[1:]) if len(parts) > 1 else parts[0]
+    return execute(pipeline, rows, todo, draw.run, watch)

@@ -5,6 +5,7 @@ import importlib.metadata
 import logging
 import os
 import subprocess
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -82,9 +83,37 @@ class Tracker:
             data = self.mlflow.data.pandas_dataset.from_pandas(table, source=source, name=name)
             self.mlflow.log_input(data, context="samples")
 
+    def child(self, name: str, settings: Mapping[str, object]) -> "Child":
+        """Return a run of its own under this one, such as a trial of a search."""
+        return Child(self, name, flattened(dict(settings)))
+
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
         self.mlflow.end_run(status)
+
+
+class Child:
+    """A run under a tracker's own; several are open at a time."""
+
+    def __init__(self, parent: Tracker, name: str, parameters: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        self.client = parent.mlflow.MlflowClient()
+        tags = {"mlflow.parentRunId": parent.id, "mlflow.runName": name}
+        self.id: str = self.client.create_run(parent.run.info.experiment_id, tags=tags).info.run_id
+        self.client.log_batch(self.id, params=[Param(k, v[:MAX_PARAMETER]) for k, v in parameters.items()])
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers at a step; missing ones are left out, never written as zero."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        known = {name: value for name, value in values.items() if value == value}  # noqa: PLR0124  NaN is not itself
+        self.client.log_batch(self.id, metrics=[Metric(name, value, now, step) for name, value in known.items()])
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.id, status)
 
 
 @contextmanager

@@ -4,9 +4,9 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-from pipelines.answers import BROKEN, CONTROL_KINDS, Answers, Cell, Family, JudgeControls
+from pipelines.answers import BROKEN, CONTROL_KINDS, TOP1, Answers, Cell, Family, JudgeControls
 from pipelines.figures import HEADLINES, title
-from pipelines.sweep import TOP1, Swept
+from pipelines.sweep import Swept
 from stages.metrics import Estimate
 
 FALLBACK = 0.4

@@ -1,9 +1,9 @@
 """Generate: draw one picture per row, from the row's own seed."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,9 @@ from stages.perturbations import Unlikeliness, parse, unlikeliness
 from stages.randomness import rng
 from stages.sampling import SamplerSpec
 from stages.sampling import parse as parse_sampler
+
+if TYPE_CHECKING:
+    from stages.models.generator import Generator
 
 
 class GenerateSpec(ModelSpec):
@@ -43,7 +46,7 @@ class Generate(Stage[GenerateSpec]):
 
     The latent is perturbed at unit variance, before the scheduler's initial scaling. A row that fails has no picture
     (None) and says why in `error`; no other row notices. Its pixels depend on the row, the weights, the hardware and
-    `batch`, never on the rows beside it.
+    `batch`, never on the rows beside it. `load` makes the model where it is not `load_generator`'s to load.
 
     Columns: reads model, revision, prompt, perturbation, sampler str [b], seed int64 [b], and error str|None [b], which
     it keeps. Writes image uint8 [h w 3] or None [b], latent_mean_z, latent_norm_z, latent_ks_p float64 [b] (NaN where
@@ -53,12 +56,12 @@ class Generate(Stage[GenerateSpec]):
     reads: ClassVar = ("model", "revision", "prompt", "seed", "perturbation", "sampler", "error")
     writes: ClassVar = ("image", "latent_mean_z", "latent_norm_z", "latent_ks_p", "truncated", "error")
 
-    def __init__(self, spec: GenerateSpec) -> None:
+    def __init__(self, spec: GenerateSpec, load: Callable[[GenerateSpec], object] | None = None) -> None:
         from stages.models.loading import load_generator
 
         super().__init__(spec)
         self.revision = revision(spec.model, spec.dtype)
-        self.generator = load_generator(spec)
+        self.generator = cast("Generator", (load or load_generator)(spec))
         self.check = lru_cache(self.generator.check)
         self.truncated = lru_cache(self.generator.truncated)
 

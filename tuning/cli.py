@@ -8,9 +8,12 @@ from rich.table import Table
 
 from pipelines import cli
 from pipelines.config import UserError
+from tuning import transition_cli
 
 Names = Annotated[list[str] | None, typer.Argument(help="Models of `seedquake zoo list`; empty: all.")]
 
+
+cli.app.command()(transition_cli.transition)
 
 ROUNDING = 0.01
 """Another processor rounds differently, so a few pictures of some thousand may be judged differently."""

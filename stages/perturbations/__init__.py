@@ -9,6 +9,7 @@ from stages.perturbations.base import LatentPerturbation
 from stages.perturbations.control import Control
 from stages.perturbations.frequency_shift import FrequencyShift
 from stages.perturbations.mean_shift import ChannelShift, UniformMeanShift, UniformRandomMeanShift
+from stages.perturbations.plane import Plane
 from stages.perturbations.random_direction import RandomDirection
 from stages.perturbations.slerp import Slerp
 from stages.perturbations.spatial_roll import SpatialRoll
@@ -26,7 +27,8 @@ AnyPerturbation: TypeAlias = Annotated[
     | Slerp
     | FrequencyShift
     | ChannelShift
-    | SpatialRoll,
+    | SpatialRoll
+    | Plane,
     Field(discriminator="kind"),
 ]
 
@@ -46,6 +48,7 @@ __all__ = [
     "FrequencyShift",
     "LatentPerturbation",
     "MixedShift",
+    "Plane",
     "RandomDirection",
     "Slerp",
     "SpatialRoll",

@@ -8,7 +8,7 @@ from tests.e2e.commands import seedquake
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["classifier", "judge", "clip", "text-to-image"])
+@pytest.mark.parametrize("name", ["classifier", "judge", "clip", "descriptor", "text-to-image"])
 def test_every_figure_of_the_cards_is_measured_again(name: str, tmp_path: Path):
     out, _ = seedquake("zoo", "verify", name, cwd=tmp_path)
     assert name in out

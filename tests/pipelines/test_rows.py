@@ -1,6 +1,7 @@
 """What the store holds of a grid: done, lacking, measured, cut, pictured."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,10 +9,10 @@ import pytest
 from pipelines.grid import Grid, Seeds
 from pipelines.measure import Measure
 from pipelines.prompts import Prompt
-from pipelines.rows import as_batch, cube, done, lacking, pictures, some_images, stored, truncated
+from pipelines.rows import as_batch, cube, done, lacking, pictures, some_images, stored, truncated, vectors
 from pipelines.save import SAMPLES, SaveMeasured, SaveMeasuredSpec, SaveSamples, SaveSamplesSpec, decode
 from pipelines.store import Store
-from stages.base import Spec, objects
+from stages.base import Spec, Stage, objects
 from tests.pipelines.toys import Brightness
 
 PROMPTS = (Prompt("a cat", 0, "cat"), Prompt("a very long dog", 1, "dog"))
@@ -118,3 +119,31 @@ def test_images_are_never_read_with_the_rows(store: Store):
     ((numbers, batch),) = stored(store, GRID, ["error"])
     assert numbers.tolist() == [0]
     assert "image" not in batch.schema.names
+
+
+class Lists(Stage[Spec]):
+    """What a descriptor and a lookup write."""
+
+    reads: ClassVar = ("image",)
+    writes: ClassVar = ("embedding", "nearest")
+
+    def transform(self, batch):
+        raise NotImplementedError
+
+
+def test_lists_of_one_length_are_a_matrix_and_what_is_missing_is_marked(store: Store):
+    lists = Measure(Lists, Spec())
+    assert np.isnan(vectors(store, GRID, lists, "embedding")).all()
+    save(store, [1, 4])
+    spec = SaveMeasuredSpec(store=store.uri, table=lists.table, measured=lists.columns)
+    written = {
+        "embedding": objects([None, np.array([0.5, 2.0], np.float32)]),
+        "nearest": objects([[2**40, 7, 1], None]),
+    }
+    SaveMeasured(spec).transform(GRID.rows(np.array([1, 4])) | written)
+    found, items = (vectors(store, GRID, lists, name) for name in lists.columns)
+    assert (found.shape, found.dtype, items.shape, items.dtype) == ((12, 2), np.float32, (12, 3), np.int64)
+    assert found[4].tolist() == [0.5, 2.0]
+    assert items[1].tolist() == [2**40, 7, 1]
+    assert np.isnan(np.delete(found, 4, axis=0)).all()
+    assert (np.delete(items, 1, axis=0) == -1).all()

@@ -1,6 +1,7 @@
 """The empirical denoiser: the exact answer for a training set, so a model that memorizes it and nothing else."""
 
 import math
+from abc import abstractmethod
 from functools import reduce
 from typing import ClassVar, NamedTuple
 
@@ -30,23 +31,49 @@ class Partial(NamedTuple):
         """The denoised pictures, if this is the whole training set."""
         return self.weighted / self.total[:, None]
 
+    def merge(self, other: "Partial") -> "Partial":
+        """Return what two parts add together: associative, so shards may be merged in any grouping."""
+        top = torch.maximum(self.top, other.top)
+        left, right = (self.top - top).exp(), (other.top - top).exp()
+        weighted = left[:, None] * self.weighted + right[:, None] * other.weighted
+        return Partial(top, left * self.total + right * other.total, weighted)
 
-def merge(a: Partial, b: Partial) -> Partial:
-    """Return what two parts add together: associative, so shards may be merged in any grouping."""
-    top = torch.maximum(a.top, b.top)
-    left, right = (a.top - top).exp(), (b.top - top).exp()
-    weighted = left[:, None] * a.weighted + right[:, None] * b.weighted
-    return Partial(top, left * a.total + right * b.total, weighted)
 
-
-class Empirical(AnalyticModel):
+class TrainingSet(AnalyticModel):
     """A finite set of pictures, each as likely: D(x; sigma) = sum_i y_i softmax_i(-||x - y_i||^2 / (2 sigma^2)).
 
-    Karras et al. 2022 (arXiv:2206.00364), Eq. 57. `points` are in [-1, 1], or bytes that stand for byte / 127.5 - 1.
-    Costs 4 n operations per training picture and row, and memory for one block of the training set.
+    Karras et al. 2022 (arXiv:2206.00364), Eq. 57. Where the pictures are is for `partial` to know.
     """
 
     kind: ClassVar = "empirical"
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """The number of pictures."""
+
+    @abstractmethod
+    def partial(self, x: Rows, sigma: float) -> Partial:
+        """Return what these training pictures add to the answer of a larger set that they are a shard of."""
+
+    @override
+    def denoise_rows(self, x: Rows, sigma: float) -> Rows:
+        return self.partial(x, sigma).mean
+
+    @override
+    def log_density_rows(self, x: Rows, sigma: float) -> Densities:
+        part = self.partial(x, sigma)
+        size = x.shape[1]
+        logs = part.top + part.total.log() - (x**2).sum(1) / (2 * sigma**2)
+        return logs - math.log(self.count) - size / 2 * math.log(2 * math.pi * sigma**2)
+
+
+class Empirical(TrainingSet):
+    """A training set in memory.
+
+    `points` are in [-1, 1], or bytes that stand for byte / 127.5 - 1. Costs 4 n operations per training picture and
+    row, and memory for one block of the training set.
+    """
 
     def __init__(
         self,
@@ -68,21 +95,15 @@ class Empirical(AnalyticModel):
         _, channels, height, width = self.points.shape
         return channels, height, width
 
+    @property
     @override
-    def denoise_rows(self, x: Rows, sigma: float) -> Rows:
-        return self.partial(x, sigma).mean
+    def count(self) -> int:
+        return len(self.points)
 
     @override
-    def log_density_rows(self, x: Rows, sigma: float) -> Densities:
-        part = self.partial(x, sigma)
-        size = x.shape[1]
-        logs = part.top + part.total.log() - (x**2).sum(1) / (2 * sigma**2)
-        return logs - math.log(len(self.points)) - size / 2 * math.log(2 * math.pi * sigma**2)
-
     def partial(self, x: Rows, sigma: float) -> Partial:
-        """Return what these training pictures add to the answer of a larger set that they are a shard of."""
         parts = (self._block(x.to(self.dtype), sigma, block) for block in self.points.flatten(1).split(self.block))
-        return reduce(merge, parts)
+        return reduce(Partial.merge, parts)
 
     def _block(self, x: Rows, sigma: float, block: Float[Tensor, "m n"] | UInt8[Tensor, "m n"]) -> Partial:
         y = block.to(self.dtype)

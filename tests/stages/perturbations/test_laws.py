@@ -13,6 +13,7 @@ from stages.perturbations import (
     Control,
     FrequencyShift,
     MixedShift,
+    Plane,
     RandomDirection,
     Slerp,
     SpatialRoll,
@@ -45,6 +46,8 @@ TABLE = [
     ChannelShift(channel=3, shift=0.2),
     SpatialRoll(columns_px=3),
     SpatialRoll(columns_px=0, rows_px=-2),
+    Plane(a=0.3),
+    Plane(a=-0.2, b=0.7),
 ]
 CONTROL = Control()
 

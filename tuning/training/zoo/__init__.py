@@ -7,8 +7,11 @@ PARTS: dict[str, tuple[str, ...]] = {
     "classifier": (),
     "judge": (),
     "clip": ("classifier",),
+    "descriptor": ("classifier",),
     "vae": (),
     "text-to-image": ("vae", "clip"),
+    "pixel-unet": (),
+    "pixel-transformer": (),
 }
 """What can be trained, each with the parts that it is built on."""
 

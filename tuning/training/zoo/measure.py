@@ -122,7 +122,7 @@ def _reconstruction(vae: AutoencoderKL, images: int = 480) -> Figure:
     x = pictures(np.arange(world.HELD_OUT, world.HELD_OUT + images))
     y = torch.cat([vae.decode(vae.encode(part * 2 - 1).latent_dist.mean).sample for part in x.split(96)])
     error = ((y / 2 + 0.5).clamp(0, 1) - x).square().mean(dim=(1, 2, 3))
-    return _mean("autoencoder PSNR, dB", (-10 * error.log10()).tolist())
+    return mean("autoencoder PSNR, dB", (-10 * error.log10()).tolist())
 
 
 def share(name: str, hits: Bool[Tensor, " b"]) -> Figure:
@@ -133,7 +133,7 @@ def share(name: str, hits: Bool[Tensor, " b"]) -> Figure:
     return Figure(name=name, value=value, low=min(float(low), value), high=max(float(high), value), n=len(hits))
 
 
-def _mean(name: str, values: Iterable[float]) -> Figure:
+def mean(name: str, values: Iterable[float]) -> Figure:
     """Return a mean with its normal interval."""
     x = np.array(list(values))
     half = 1.96 * float(x.std(ddof=1)) / math.sqrt(len(x))

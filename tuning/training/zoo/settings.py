@@ -4,14 +4,17 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
+from tuning.training.settings import EdmSpec
 from tuning.training.zoo.classifier import ClassifierSpec
 from tuning.training.zoo.clip import ClipSpec
+from tuning.training.zoo.descriptor import DescriptorRecipeSpec
 from tuning.training.zoo.loop import LoopSpec
+from tuning.training.zoo.pixel import TRANSFORMER, UNET
 from tuning.training.zoo.text_to_image import TextToImageSpec
 from tuning.training.zoo.vae import VaeSpec
 
 AnyRecipeSpec: TypeAlias = Annotated[
-    ClassifierSpec | ClipSpec | TextToImageSpec | VaeSpec,
+    ClassifierSpec | ClipSpec | DescriptorRecipeSpec | EdmSpec | TextToImageSpec | VaeSpec,
     Field(discriminator="kind"),
 ]
 
@@ -32,10 +35,15 @@ SETTINGS: dict[str, AnyRecipeSpec] = {
     "clip": ClipSpec(
         loop=LoopSpec(steps=450, batch=96, learning_rate=1e-3, decay_steps=200, average=0.98, seed=4),
     ),
+    "descriptor": DescriptorRecipeSpec(
+        loop=LoopSpec(steps=850, batch=64, learning_rate=2e-3, decay_steps=500, average=0.99, seed=6),
+    ),
     "text-to-image": TextToImageSpec(
         images=96_000,
         loop=LoopSpec(
             steps=8000, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=3000, average=0.998, seed=5
         ),
     ),
+    "pixel-unet": UNET,
+    "pixel-transformer": TRANSFORMER,
 }

@@ -9,10 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages.models.zoo import NAMES, WEIGHTS
+from tuning.training.edm import EdmRecipe
+from tuning.training.settings import EdmSpec
 from tuning.training.zoo import PARTS, lineage
 from tuning.training.zoo.cards import write_card
 from tuning.training.zoo.classifier import ClassifierRecipe, ClassifierSpec
 from tuning.training.zoo.clip import ClipRecipe, ClipSpec
+from tuning.training.zoo.descriptor import DescriptorRecipe, DescriptorRecipeSpec
 from tuning.training.zoo.loop import Loop, Recipe
 from tuning.training.zoo.settings import SETTINGS, AnyRecipeSpec
 from tuning.training.zoo.text_to_image import TextToImageRecipe, TextToImageSpec
@@ -83,6 +86,10 @@ def _recipe(spec: AnyRecipeSpec, work: Path, device: str) -> Recipe[Any, Any]:
             return ClassifierRecipe(spec, device)
         case ClipSpec():
             return ClipRecipe(spec, work / "tokenizer", work / "classifier", device)
+        case DescriptorRecipeSpec():
+            return DescriptorRecipe(spec, work / "classifier", device)
+        case EdmSpec():
+            return EdmRecipe(spec, device)
         case TextToImageSpec():
             return TextToImageRecipe(spec, work, (work / "vae", work / "clip"), device)
         case _:

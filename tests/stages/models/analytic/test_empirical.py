@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from stages.models.analytic import Empirical, merge
+from stages.models.analytic import Empirical, Partial
 from stages.randomness import rng
 from tests.stages.models.analytic.models import SHAPE, empirical, normal
 
@@ -39,7 +39,7 @@ def test_merged_shards_give_the_unsharded_answer(sigma, shards):
     x = (model.points[:5] + sigma * normal(5, *SHAPE)).flatten(1)
     whole = model.partial(x, sigma)
     parts = [Empirical(points, block=2).partial(x, sigma) for points in model.points.tensor_split(shards)]
-    for merged in (reduce(merge, parts), reduce(merge, reversed(parts))):
+    for merged in (reduce(Partial.merge, parts), reduce(Partial.merge, reversed(parts))):
         torch.testing.assert_close(merged.mean, whole.mean, rtol=1e-6, atol=1e-9)
         torch.testing.assert_close(merged.top, whole.top)
         torch.testing.assert_close(merged.total, whole.total)

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from tuning.training.zoo.classifier import ClassifierRecipe, ClassifierSpec
 from tuning.training.zoo.clip import ClipRecipe, ClipSpec
+from tuning.training.zoo.descriptor import DescriptorRecipe, DescriptorRecipeSpec
 from tuning.training.zoo.loop import Loop, LoopSpec, Recipe
 from tuning.training.zoo.text_to_image import TextToImageRecipe, TextToImageSpec
 from tuning.training.zoo.vae import VaeRecipe, VaeSpec
@@ -36,7 +37,11 @@ def text_to_image(work: Path) -> Recipe:
     return TextToImageRecipe(spec, work, (work / "vae", work / "clip"))
 
 
-TABLE = [classifier, vae, clip, text_to_image]
+def descriptor(work: Path) -> Recipe:  # noqa: ARG001
+    return DescriptorRecipe(DescriptorRecipeSpec(dimension=16, images=960, alike=2, loop=LOOP))
+
+
+TABLE = [classifier, descriptor, vae, clip, text_to_image]
 
 
 @pytest.mark.parametrize("recipe", TABLE, ids=lambda recipe: recipe.__name__)

@@ -1,0 +1,109 @@
+"""Ray Tune, set up once: where trials are kept, how many run at a time, what happens to one that fails."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from pydantic import Field, JsonValue
+
+from pipelines import cluster
+from pipelines.compute import Compute
+from pipelines.config import UserError
+from pipelines.run import RunFailed, RunSpec
+from stages.base import Spec
+
+Metrics: TypeAlias = dict[str, float]
+Point: TypeAlias = dict[str, JsonValue]
+"""What one trial tries."""
+Trainable: TypeAlias = Callable[[Point], Iterator[Metrics]]
+"""Works on one point and yields how far it is; called again after a crash, it goes on from its own files."""
+
+
+class SearchRun(Spec):
+    """Where and how to run trials; never changes what one of them gives."""
+
+    output: str = Field("runs", description="Folder of the trained models, the reports and the tracking database.")
+    trials: Compute = Field(Compute(), description="What a trial reserves; `actors` is how many run at a time.")
+    max_failures: int = Field(1, ge=0, description="How often a trial that died is started again.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where a trial's model is trained and drawn from.")
+    address: str = Field("local", description="local: a Ray of its own. auto: a running cluster. Or its address.")
+    tracking_uri: str | None = Field(None, description="MLflow's address; empty: mlflow.db in the output folder.")
+    experiment: str = Field("seedquake", description="MLflow experiment.")
+
+
+class Observer(Protocol):
+    """Who is told of the trials, in the driver."""
+
+    def told(self, trial: str, point: Point, metrics: Metrics) -> None:
+        """Take notice of what a trial yielded."""
+
+    def ended(self, trial: str, point: Point, failed: bool) -> None:
+        """Take notice of the end of a trial."""
+
+
+def search(name: str, trainable: Trainable, points: Sequence[Point], run: SearchRun, observer: Observer) -> None:
+    """Try every point; a search of this name that was stopped is taken up again.
+
+    Raises `RunFailed` when a trial failed for good; the others are kept.
+    """
+    connect(run)
+    from ray import tune
+
+    from tuning.callback import Report
+
+    Report.observer = observer
+    folder = Path(run.output).absolute() / "tune"
+    reserved = {"gpu": run.trials.gpus} if run.trials.gpus else {"cpu": run.trials.cpus}
+    ready = tune.with_resources(_reporting(trainable), reserved)
+    if tune.Tuner.can_restore(folder / name):
+        tuner = tune.Tuner.restore(str(folder / name), ready, resume_unfinished=True, resume_errored=True)
+    else:
+        tuner = tune.Tuner(
+            ready,
+            param_space={"point": tune.grid_search(list(points))},
+            tune_config=tune.TuneConfig(max_concurrent_trials=run.trials.actors, reuse_actors=True),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=str(folder),
+                failure_config=tune.FailureConfig(max_failures=run.max_failures),
+                callbacks=[Report()],
+                verbose=0,
+            ),
+        )
+    errors = [str(error).strip().splitlines()[-1] for error in tuner.fit().errors]
+    if errors:
+        raise RunFailed(
+            f"{name}: expected all of {len(points)} trials to finish, but {len(errors)} failed, the first with "
+            f"{errors[0]}; the others are kept, the same command tries again"
+        )
+
+
+def connect(run: SearchRun) -> None:
+    """Start or join Ray and refuse trials that it can never hold; raises `UserError`."""
+    # Under `uv run` Ray would build the whole environment again for its workers, which have it already.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints tables even when told to be silent
+    import ray
+
+    if not ray.is_initialized():
+        cluster.start(RunSpec(address=run.address), 0 if run.trials.gpus else run.trials.cpus * run.trials.actors)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it says of a failure comes as our own sentence
+    have: dict[str, float] = ray.cluster_resources()
+    name, wanted = ("GPU", run.trials.gpus) if run.trials.gpus else ("CPU", run.trials.cpus)
+    if wanted > have.get(name, 0):
+        raise UserError(f"run.trials: expected a cluster with at least {wanted:g} {name}s, found {have.get(name, 0):g}")
+
+
+def _reporting(trainable: Trainable) -> Callable[[dict[str, Point]], None]:
+    """Return the trainable as Ray Tune calls it."""
+
+    def trial(config: dict[str, Point]) -> None:
+        from ray import tune
+
+        for metrics in trainable(config["point"]):
+            tune.report({"reported": metrics})  # apart from what Ray adds
+
+    return trial

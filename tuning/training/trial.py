@@ -1,0 +1,149 @@
+"""One trial: a model trained on one set of pictures, and what it draws, measured against that set.
+
+Everything lies in a folder named by the model's settings, so that nothing is trained or drawn twice: a search that is
+resumed, a larger search that holds the same model, and a trial that was killed all go on from there.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from stages.base import Spec, digest
+from stages.models.descriptors.spec import DescriptorSpec
+from stages.models.spec import ModelSpec
+from stages.sampling import SamplerSpec
+from tuning.search import Metrics, Point
+from tuning.training.settings import EdmSpec
+
+if TYPE_CHECKING:
+    from tuning.training.pictures import Pictures
+
+UNCONDITIONAL = SamplerSpec(scheduler="heun", steps=18, guidance=1.0)
+
+
+class Drawing(Spec):
+    """What is drawn from every model, and how two pictures are compared."""
+
+    noises: int = Field(10_000, ge=2, description="Pictures drawn from each model; the same noises for all.")
+    first_seed: int = Field(100_000, ge=0, description="Seed of the first noise.")
+    sampler: SamplerSpec = UNCONDITIONAL
+    descriptor: str = Field(description="sscd:NAME[@SHA256], zoo:descriptor, a local folder, or pixels:SIDE.")
+    resize: Literal["own", "short", "square"] = Field("own", description="How pictures are brought to its size.")
+    threshold: float = Field(description="Alike means a cosine above this, or for pixels:SIDE a distance below it.")
+    features: str | None = Field("zoo:classifier", description="Classifier whose features FID compares; null: no FID.")
+
+    def identity(self) -> str:
+        """Return 8 hex digits that name what is measured; the threshold is applied to it later."""
+        return digest(self.model_dump(mode="json", exclude={"threshold"}))[:8]
+
+    def described(self, device: str) -> DescriptorSpec:
+        """Return the descriptor on a device."""
+        return DescriptorSpec.model_validate({"model": self.descriptor, "resize": self.resize, "device": device})
+
+
+class Task(Spec):
+    """A model to train, or the optimal denoiser of its training set, and what to draw from it."""
+
+    model: EdmSpec
+    optimal: bool = Field(False, description="Draw from the exact denoiser of the training set instead.")
+    drawing: Drawing
+    output: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = Field(1, ge=1)
+
+    @property
+    def folder(self) -> Path:
+        """Return where everything of this model lies."""
+        name = f"optimal-{self.model.data.fingerprint()}" if self.optimal else self.model.fingerprint()
+        return Path(self.output) / "trained" / name
+
+    @property
+    def measured(self) -> Path:
+        """Return the file of what it drew."""
+        return self.folder / f"drawn-{self.drawing.identity()}.safetensors"
+
+
+def run(point: Point) -> Iterator[Metrics]:
+    """Train, draw and measure the task of a point, yielding how far it is."""
+    import torch
+
+    from tuning.training.drawn import draw
+
+    task = Task.model_validate(point["task"])
+    torch.set_num_threads(task.threads)
+    yield from trained(task)
+    if not task.measured.is_file():
+        draw(task)
+    yield {"pictures": float(task.model.budget.pictures)}
+
+
+def trained(task: Task) -> Iterator[Metrics]:
+    """Train the model of a task unless it is there; at the end it lies in `model` in the task's folder."""
+    pictures = task.model.data.load()
+    record(task, pictures)
+    final, partial = task.folder / "model", task.folder / "model.partial"
+    if final.is_dir():
+        return
+    shutil.rmtree(partial, ignore_errors=True)
+    if task.optimal:
+        memorize(pictures, partial)
+    else:
+        yield from steps(task, pictures, partial)
+    partial.rename(final)
+    (task.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def steps(task: Task, pictures: "Pictures", target: Path) -> Iterator[Metrics]:
+    """Train, from the last checkpoint if there is one, and write the averaged model to `target`."""
+    from tuning.training.edm import EdmRecipe
+    from tuning.training.zoo.loop import Loop
+
+    recipe = EdmRecipe(task.model, task.device, pictures)
+    loop = Loop(recipe, task.model.loop, task.folder / "checkpoint.pt")
+    while loop.step < loop.spec.steps:
+        losses = loop.run(loop.step + loop.spec.checkpoint_steps)
+        yield {
+            "pictures": float(loop.step * loop.spec.batch),
+            "loss": sum(losses) / len(losses),
+            "cpu_seconds": loop.cpu_seconds,
+        }
+    recipe.save(loop.average.cpu(), target)
+
+
+def memorize(pictures: "Pictures", target: Path) -> None:
+    """Write the optimal denoiser of the pictures as a model like any other."""
+    import torch
+
+    from stages.models.analytic import Empirical, save
+
+    save(Empirical(torch.from_numpy(pictures.images).permute(0, 3, 1, 2).contiguous()), target)
+
+
+def record(task: Task, pictures: "Pictures") -> None:
+    """Note what the model is trained on and starts from; refuse to go on where that has changed meanwhile."""
+    from stages.models.source import fingerprint
+
+    start = task.model.network.model if task.model.network.kind == "pretrained" else None
+    noted = {
+        "settings": task.model.model_dump(mode="json"),
+        "pictures": pictures.digest(),
+        "start": start and fingerprint(start),
+    }
+    file = task.folder / "training.json"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(noted, indent=2) + "\n")
+    elif json.loads(file.read_text()) != noted:
+        raise ValueError(
+            f"{task.folder}: expected the pictures and the first weights that it was trained with, found others; "
+            "delete the folder to train again"
+        )
+
+
+def placed(model: str, device: str, batch: int = 256) -> ModelSpec:
+    """Return where a trial's models run: in single precision, so that devices differ by rounding only."""
+    return ModelSpec.model_validate({"model": model, "device": device, "batch": batch, "dtype": "float32"})

@@ -1,0 +1,70 @@
+"""Who watches the trials of a search: a line for people, a run under the search's own for MLflow."""
+
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pipelines.progress import LINE_EVERY_S
+from pipelines.tracking import Child, Tracker
+from tuning.search import Metrics, Point
+
+
+@dataclass
+class Watching:
+    """Shows how many trials are done, and tracks each; a trial reports `pictures`, its progress, among its metrics."""
+
+    console: Console
+    tracker: Tracker | None
+    todo: int
+    """Trials."""
+    pictures: int
+    """That all trials see in training together."""
+    seen: dict[str, float] = field(default_factory=dict)
+    children: dict[str, Child] = field(default_factory=dict)
+    done: int = 0
+    failed: int = 0
+
+    def __post_init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+        self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
+        self.task = self.bar.add_task("training", total=self.pictures)
+        self.last_line = 0.0
+
+    def __enter__(self) -> "Watching":
+        if self.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+        for child in self.children.values():  # what is open now was stopped
+            child.end("KILLED")
+
+    def told(self, trial: str, point: Point, metrics: Metrics) -> None:
+        """Take notice of what a trial yielded."""
+        self.seen[trial] = metrics.get("pictures", 0.0)
+        if self.tracker:
+            if trial not in self.children:
+                self.children[trial] = self.tracker.child(str(point["name"]), point)
+            self.children[trial].metrics(metrics, step=int(self.seen[trial]))
+        self.show()
+
+    def ended(self, trial: str, point: Point, failed: bool) -> None:  # noqa: ARG002
+        """Take notice of the end of a trial."""
+        self.done += 1
+        self.failed += failed
+        if child := self.children.pop(trial, None):
+            child.end("FAILED" if failed else "FINISHED")
+        self.show(always=self.done == self.todo)
+
+    def show(self, always: bool = False) -> None:
+        """Draw the bar, or now and then a line."""
+        failed = f", {self.failed} failed" if self.failed else ""
+        text = f"{self.done} of {self.todo} trials{failed}"
+        total = sum(self.seen.values())
+        self.bar.update(self.task, description=text, completed=total)
+        if not self.console.is_terminal and (always or time.monotonic() - self.last_line > LINE_EVERY_S):
+            self.last_line = time.monotonic()
+            self.console.print(f"{text}, {total / self.pictures:.0%} of the training", highlight=False)
