@@ -3,6 +3,7 @@
     python benchmarks/lookup.py                    # prints; 10^6 x 512 references, 10^4 queries; about an hour
     python benchmarks/lookup.py --rows 100000      # the same, smaller; minutes
     python benchmarks/lookup.py --write            # also writes docs/benchmarks-lookup.md
+    python benchmarks/lookup.py --scale            # what five billion references would take, from small measurements
 
 Every measurement has a process of its own, so that peak memory is its own too. Ways to search alternate.
 """
@@ -28,6 +29,8 @@ HNSW_ROWS = 200_000
 """Building a graph of more takes hours on this machine."""
 WANTED = 0.99
 LAION = 5_000_000_000
+NODE_GIB, NODE_CORES = 200, 32
+"""What a machine of the estimates keeps in memory for references, and its cores."""
 SOURCES = {
     "clustered": "topics hold scenes, scenes hold pictures: cosines of about 0.2 within a topic, 0.6 within a scene, "
     "0 otherwise; sizes of scenes fall as the root of their rank; 1 % near-duplicates. Queries: half are near-copies of references "
@@ -237,6 +240,26 @@ def merging() -> Iterator[str]:
             print(parts, k, found, flush=True)
 
 
+def scale(asked: int = 10_000) -> Iterator[str]:
+    """What five billion references would take: sizes are computed, rates measured on few, the rest is division."""
+    with tempfile.TemporaryDirectory() as folder:
+        measured(MAKING + BUILDING, FOLDER=folder, DTYPE="float16", KIND="clustered", ROWS=100_000, ASKED=2000)
+        found = measured(SEARCHING + OURS, FOLDER=folder, K=1)
+    rate = 2 * 100_000 * 2000 * DIMENSION / found["cpu"]
+    merge = measured(MERGING, K=1, PARTS=64)["seconds"] / 63 / 1024
+    yield f"measured: {rate / 1e9:.0f} x 10^9 operations/s a core ({found['look']}), {merge * 1e6:.2f} us to merge a part"
+    yield "| length | stored as | vectors, TiB | machines | core hours | minutes on those machines | merging, s |"
+    for length in (512, 1024):
+        for dtype, size in (("float16", 2), ("float32", 4)):
+            tib = LAION * length * size / 2**40
+            machines = -(-tib * 1024 // NODE_GIB)
+            core_s = 2 * LAION * asked * length / rate
+            yield (
+                f"| {length} | {dtype} | {tib:.1f} | {machines:.0f} | {core_s / 3600:.0f} | "
+                f"{core_s / machines / NODE_CORES / 60:.0f} | {merge * machines * asked:.2f} |"
+            )
+
+
 def section(title: str, text: str, head: str, rows: list[str]) -> list[str]:
     """One section of the page."""
     rule = "| " + " | ".join("---" for _ in head.split("|")[1:-1]) + " |"
@@ -303,8 +326,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=10_000)
+    parser.add_argument("--scale", action="store_true", help="only say what five billion references would take")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks-lookup.md")
     given = parser.parse_args()
+    if given.scale:
+        print("\n".join(scale()))
+        sys.exit()
     text = page(given.rows, given.queries, merged=True)
     print(text)
     if given.write:

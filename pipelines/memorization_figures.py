@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 MAX_PROMPTS = 24
 MAX_MEMBERS = 6
 """Samples that are shown of a group."""
-BACKGROUND = "#15803d"
+
+
+STYLES = {"samples": (INK, "-"), "holdout": (CONTROL, "--"), "background": ("#15803d", ":")}
+"""Colour and line of each kind of pictures."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,7 @@ class Curve:
     """A share over thresholds, of one kind of pictures."""
 
     name: str
-    colour: str
-    line: str
+    kind: str
     points: Sequence[Estimate]
 
 
@@ -43,9 +45,10 @@ def share_curves(curves: Sequence[Curve], thresholds: Sequence[float], at: float
     """Return the share of pictures nearer to a training picture than each threshold."""
     figure, (axis,) = sheet(5.4, 3.5, 1, 1)
     for curve in curves:
-        band(axis, np.array(thresholds), curve.points, curve.colour, curve.line, curve.name)
-    for line in axis.lines:
-        line.set_marker("")
+        colour, line = STYLES[curve.kind]
+        band(axis, np.array(thresholds), curve.points, colour, line, curve.name)
+    for drawn in axis.lines:
+        drawn.set_marker("")
     axis.axvline(at, color="black", linewidth=0.8)
     from_where_they_fall(axis, np.array(thresholds), [curve.points for curve in curves])
     axis.set_ylim(-0.02, 1.02)
@@ -55,25 +58,13 @@ def share_curves(curves: Sequence[Curve], thresholds: Sequence[float], at: float
     return figure
 
 
-def curves_of(
-    samples: Sequence[Estimate], background: Sequence[Estimate] | None, holdout: Sequence[Estimate] | None
-) -> list[Curve]:
-    """Return the curves of samples and controls, as far as there are any."""
-    found = [Curve("samples of the model", INK, "-", samples)]
-    if holdout:
-        found.append(Curve("unseen real pictures", CONTROL, "--", holdout))
-    if background:
-        found.append(Curve("other training pictures", BACKGROUND, ":", background))
-    return found
-
-
 def histogram(samples: np.ndarray, controls: dict[str, np.ndarray], at: float, score: str) -> "Figure":
     """Return how similar samples and controls are to their nearest training picture, each as a density."""
     parts = {"samples": samples} | controls
     parts = {name: values[np.isfinite(values)] for name, values in parts.items()}
     edges = np.histogram_bin_edges(np.concatenate([*parts.values(), [at]]), 60).tolist()
     figure, (axis,) = sheet(5.4, 2.6, 1, 1)
-    for (name, values), colour in zip(parts.items(), (INK, CONTROL, BACKGROUND), strict=False):
+    for (name, values), (colour, _) in zip(parts.items(), STYLES.values(), strict=False):
         if len(values):
             axis.hist(values, edges, density=True, color=colour, alpha=0.5, label=f"{name} (n = {len(values)})")
     axis.axvline(at, color="black", linewidth=0.8)

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from pipelines.memorization import Memorization
 from pipelines.memorization_figures import (
     MAX_MEMBERS,
+    Curve,
     Pair,
-    curves_of,
     gallery,
     histogram,
     prompt_shares,
@@ -19,7 +18,7 @@ from pipelines.memorization_figures import (
     share_curves,
 )
 from pipelines.memorization_tables import (
-    control_curve,
+    NAMES,
     curve_table,
     duplicate_table,
     group_table,
@@ -48,7 +47,7 @@ class Found:
     question: Memorization
     replication: Replication
     training: TrainingSet
-    controls: Controls | None
+    controls: Controls
 
 
 def page(question: Memorization, swept: Swept | None, watch: Watch | None) -> Page:
@@ -86,11 +85,11 @@ def drawn(found: Found) -> Iterator[Picture]:
     """Yield the figures, the two of the first screen first."""
     question, answers, control = found.question, found.replication, found.controls
     score = question.index.manifest.score
-    background = control_curve(control, "background") if control else None
-    holdout = control_curve(control, "holdout") if control else None
     n = answers.memorized().n
     caption = f"Share nearer to a training picture than each threshold, with 95 % intervals; n = {n} samples."
-    lines = curves_of(answers.curve, background, holdout)
+    lines = [Curve("samples of the model", "samples", answers.curve)]
+    for kind in control.kinds:
+        lines.append(Curve(NAMES[kind], kind, [control.share(kind, t) for t in THRESHOLDS]))
     yield Picture("memorised", caption, share_curves(lines, THRESHOLDS, question.threshold.value, score))
     if rows := chosen_pairs(found):
         caption = "Samples above their nearest training pictures: those closest to one, and some drawn at random."
@@ -98,8 +97,7 @@ def drawn(found: Found) -> Iterator[Picture]:
     if groups := shown_groups(found):
         caption = "The training pictures that most samples replicate, beside the closest of those samples."
         yield Picture("groups", caption, replicated_groups(groups))
-    others = {} if control is None or control.holdout is None else {"unseen real pictures": scores_of(control.holdout)}
-    others |= {} if control is None else {"other training pictures": scores_of(control.background)}
+    others = {NAMES[kind]: control.scores(kind) for kind in control.kinds}
     yield Picture("scores", "Every score.", histogram(answers.best, others, question.threshold.value, score))
     if len(question.prompts) > 1 and answers.memorized().n:
         ordered = answers.prompts
@@ -111,11 +109,6 @@ def drawn(found: Found) -> Iterator[Picture]:
             "The second criterion: a sample left of the line is far nearer to one training picture than to others."
         )
         yield Picture("ratios", caption, ratios(answers.ratios, question.spec.pixels.below))
-
-
-def scores_of(frame: pd.DataFrame) -> np.ndarray:
-    """Return the scores of a control."""
-    return frame["score"].to_numpy(dtype=np.float64)
 
 
 def chosen_pairs(found: Found) -> dict[str, list[Pair]]:

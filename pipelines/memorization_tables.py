@@ -3,39 +3,27 @@
 import numpy as np
 import pandas as pd
 
-from pipelines.replication import THRESHOLDS, Replication, beyond, complement
+from pipelines.replication import THRESHOLDS, Replication, complement
 from pipelines.replication_controls import Controls
 from pipelines.report import interval
 from pipelines.tables import columns_of
 from pipelines.training_set import TrainingSet
-from stages.metrics import Estimate, Proportion
+from stages.metrics import Estimate
 from stages.metrics.difference import difference
 
 NAMES = {"holdout": "unseen real pictures", "background": "other training pictures"}
 
 
-def control_share(controls: Controls, kind: str, threshold: float) -> Estimate | None:
-    """Return the share of a control that is nearer to a training picture than a threshold; None without a control."""
-    frame = controls.background if kind == "background" else controls.holdout
-    if frame is None:
-        return None
-    return Proportion().of(beyond(frame["score"].to_numpy(dtype=np.float64), threshold))
-
-
-def control_curve(controls: Controls, kind: str) -> list[Estimate] | None:
-    """Return the share of a control at each threshold; None without it."""
-    found = [control_share(controls, kind, t) for t in THRESHOLDS]
-    return [e for e in found if e is not None] or None
-
-
-def shown(answers: Replication, controls: Controls | None) -> pd.DataFrame:
+def shown(answers: Replication, controls: Controls) -> pd.DataFrame:
     """Return the table as people read it."""
     of = answers.question.index.manifest.score
     samples = answers.memorized()
     rows = [line("samples", f"{of} > {answers.threshold:g}", samples, None)]
-    for kind, name in NAMES.items() if controls else ():
-        if controls and (share := control_share(controls, kind, answers.threshold)) is not None:
-            rows.append(line(name, f"{of} > {answers.threshold:g}", share, difference(share, samples)))
+    for kind in controls.kinds:
+        share = controls.share(kind, answers.threshold)
+        rows.append(line(NAMES[kind], f"{of} > {answers.threshold:g}", share, difference(share, samples)))
+    if (rare := controls.rare()) is not None:
+        rows.append(line("samples", f"> {rare:.4g}, rare", answers.memorized(rare), None))
     if (by_ratio := answers.memorized_by_ratio()) is not None and answers.question.spec.pixels:
         rows.append(line("samples", f"d1 / d2 < {answers.question.spec.pixels.below:.3g}", by_ratio, None))
     return pd.DataFrame(rows)
@@ -53,15 +41,14 @@ def line(pictures: str, criterion: str, share: Estimate, apart: Estimate | None)
     }
 
 
-def curve_table(answers: Replication, controls: Controls | None) -> pd.DataFrame:
+def curve_table(answers: Replication, controls: Controls) -> pd.DataFrame:
     """Return a row a threshold: samples and controls, and GL."""
     rows = []
     for threshold, memorised in zip(THRESHOLDS, answers.curve, strict=True):
         row: dict[str, object] = {"score": answers.question.index.manifest.score, "threshold": threshold}
         row |= columns_of("memorised", memorised) | columns_of("gl", complement(memorised))
-        for kind in NAMES if controls else ():
-            if controls and (share := control_share(controls, kind, threshold)) is not None:
-                row |= columns_of(kind, share)
+        for kind in controls.kinds:
+            row |= columns_of(kind, controls.share(kind, threshold))
         rows.append(row)
     return pd.DataFrame(rows)
 

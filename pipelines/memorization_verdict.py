@@ -1,48 +1,58 @@
 """The memorization answer in words: how much is replicated, and is it more than for pictures never trained on."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from pipelines.memorization_tables import NAMES, control_share
+from pipelines.memorization_tables import NAMES
 from pipelines.replication import Replication
 from pipelines.replication_controls import Controls
 from pipelines.report import interval
 from pipelines.training_set import TrainingSet
-from stages.metrics import Estimate
 from stages.metrics.difference import difference
 
 FEW = 0.01
 """A share that is surely below counts as none."""
 
 
-def against(answers: Replication, controls: Controls | None) -> tuple[str, Estimate] | None:
-    """Return the control that the verdict rests on, and its share: real pictures where there are any."""
-    for kind in ("holdout", "background") if controls else ():
-        if controls and (share := control_share(controls, kind, answers.threshold)) is not None and share.n:
-            return kind, share
-    return None
-
-
-def verdict(answers: Replication, controls: Controls | None) -> str:
+def verdict(answers: Replication, controls: Controls) -> str:
     """Return one sentence: does the model draw its training pictures."""
-    share, control = answers.memorized(), against(answers, controls)
+    share = answers.memorized()
     if not share.n:
         return "Undecided: no sample was looked up."
     at = f"{share.value:.1%} of samples replicate a training picture"
     gl = f"(GL = {answers.generalization()})"
-    if control is None:
+    if not controls.kinds:
         return f"{at[0].upper()}{at[1:]} {gl}; there is no control to compare with."
-    kind, other = control
-    said = f"{at} {gl}; of {NAMES[kind]} {other.value:.1%} do"
+    other = controls.share(controls.kinds[0], answers.threshold)
+    said = f"{at} {gl}; of {NAMES[controls.kinds[0]]} {other.value:.1%} do"
     if difference(other, share).low > 0:
         return f"It memorizes: {said}."
+    if (tail := rare(answers, controls)) and tail.more:
+        return f"It memorizes: {tail.said}, though at the threshold {said}."
     if share.high < FEW:
         return f"No replication found: {said}."
-    if other.low > 0.5:
-        return f"Undecided at this threshold, which most pictures pass: {said}."
     return f"No more than pictures that it cannot have copied: {said}."
 
 
-def sentences(answers: Replication, controls: Controls | None, training: TrainingSet) -> Iterator[str]:
+class Tail(NamedTuple):
+    """How many samples score as only few unseen pictures do."""
+
+    said: str
+    more: bool
+
+
+def rare(answers: Replication, controls: Controls) -> Tail | None:
+    """Return how many samples pass the score that one in a hundred control pictures passes; None with too few."""
+    at = controls.rare()
+    if at is None:
+        return None
+    kind = controls.kinds[0]
+    share, other = answers.memorized(at), controls.share(kind, at)
+    said = f"{interval(share, digits=3)} of samples score above {at:.3f}, which {other.value:.1%} of {NAMES[kind]} do"
+    return Tail(said, difference(other, share).low > 0)
+
+
+def sentences(answers: Replication, controls: Controls, training: TrainingSet) -> Iterator[str]:
     """Yield what else a reader must know, a sentence each."""
     question = answers.question
     score = question.index.manifest.score
@@ -61,28 +71,27 @@ def sentences(answers: Replication, controls: Controls | None, training: Trainin
     yield f"{share.n} samples were looked up among {among}, {share.n_missing} are missing."
 
 
-def compared(answers: Replication, controls: Controls | None) -> Iterator[str]:
+def compared(answers: Replication, controls: Controls) -> Iterator[str]:
     """Yield how the samples differ from each control."""
     share = answers.memorized()
-    for kind, name in NAMES.items() if controls else ():
-        if controls and (other := control_share(controls, kind, answers.threshold)) is not None:
-            apart = difference(other, share)
-            yield (
-                f"Control, {name}: {interval(other, digits=3)} (n={other.n}); samples less these "
-                f"{interval(apart, '+', digits=3)}."
-            )
-    if controls is None:
+    for kind in controls.kinds:
+        other = controls.share(kind, answers.threshold)
+        apart = interval(difference(other, share), "+", digits=3)
+        yield f"Control, {NAMES[kind]}: {interval(other, digits=3)} (n={other.n}); samples less these {apart}."
+    if tail := rare(answers, controls):
+        yield f"Whatever the threshold: {tail.said}."
+    if not controls.kinds:
         yield "The controls were not measured; run the question again to have them."
-    elif controls.holdout is None:
+    elif "holdout" not in controls.kinds:
         yield "Without unseen real pictures (holdout) a narrow world cannot be told from memorization."
 
 
-def engine(answers: Replication, controls: Controls | None) -> Iterator[str]:
+def engine(answers: Replication, controls: Controls) -> Iterator[str]:
     """Yield what an approximate search means for the numbers."""
     used = answers.question.spec.engine
     if used.exact:
         return
-    found = controls.recall if controls else None
+    found = controls.recall
     known = f"it found the nearest for {interval(found, digits=3)} of {found.n} samples" if found else "recall unknown"
     yield f"The search is approximate ({used.kind}; {known}), so GL is an upper bound and replication a lower one."
 

@@ -12,10 +12,11 @@ from pipelines.measure import Measure
 from pipelines.reproducibility import Reproducibility
 from pipelines.rows import vectors
 from pipelines.store import Store
-from stages.metrics import Bootstrap, Estimate, paired_difference, proportion_difference
+from stages.metrics import Estimate, proportion_difference
 from stages.metrics.clustered import share
 from stages.metrics.detection import Pairs as Scored
 from stages.metrics.detection import auc
+from stages.metrics.difference import difference
 from stages.models.descriptors.spec import score_name
 from stages.neighbours.found import pair_scores
 
@@ -83,11 +84,14 @@ class Comparison:
 
     @cached_property
     def gain(self) -> Estimate:
-        """Return what the same noise adds: the paired difference of the two shares."""
+        """Return what the same noise adds: the difference of the two shares, paired where rows are independent.
+
+        In clusters it is made of both intervals: a paired bootstrap has none where every outcome is the same.
+        """
+        if self.clusters is not None:
+            return difference(self.floor, self.agreement)
         before, after = (self.criterion.met(scores).ravel() for scores in (self.other, self.same))
-        if self.clusters is None:
-            return proportion_difference(before, after)
-        return paired_difference(before, after, Bootstrap(), self.clusters)
+        return proportion_difference(before, after)
 
     @cached_property
     def separation(self) -> Estimate:
@@ -124,7 +128,7 @@ class Pairs:
     def __init__(self, question: Reproducibility) -> None:
         self.question = question
         self.store = Store(question.spec.store)
-        self.cosine = Criterion(score_name(question.descriptor.spec), question.threshold.value)  # type: ignore[arg-type]
+        self.cosine = Criterion(score_name(question.embed), question.threshold.value)
 
     @cached_property
     def all(self) -> tuple[Comparison, ...]:

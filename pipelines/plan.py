@@ -130,9 +130,9 @@ def bytes_per_row(store: Store) -> float:
 
 def weights(question: AnyQuestion) -> int:
     """Return the bytes of all weights that are on this machine."""
-    from stages.models.source import folder
+    from stages.models.source import folder, stages_of
 
-    paths = dict.fromkeys(folder(name) for name in question.models)
+    paths = dict.fromkeys(folder(part) for name in question.models for part in stages_of(name))
     return sum(file.stat().st_size for path in paths if path for file in path.rglob("*.safetensors"))
 
 

@@ -16,6 +16,7 @@ from pipelines.flow import numbered
 from pipelines.measure import KEEP
 from pipelines.memorization import Memorization, looked_up
 from pipelines.pipeline import Pipeline, Step
+from pipelines.replication import beyond
 from pipelines.rows import measured, vectors
 from pipelines.run import execute
 from pipelines.store import Store
@@ -30,18 +31,40 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 COLUMNS = ("kind", "item", "score", "nearest")
+RARE = 0.01
+"""A score that so few unseen pictures pass is rare, whatever the threshold in the config."""
 
 
 @dataclass(frozen=True)
 class Controls:
     """The similarity of pictures that the model did not draw to their nearest training pictures."""
 
-    background: pd.DataFrame
-    """Training pictures, each against all others."""
-    holdout: pd.DataFrame | None
-    """Real pictures that were not trained on; None where none were given."""
-    recall: Estimate | None
+    frames: dict[str, pd.DataFrame]
+    """Training pictures, each against all others (background); unseen real pictures where there are any (holdout).
+
+    Empty where nothing was measured yet.
+    """
+    recall: Estimate | None = None
     """The share of samples for which the engine found the nearest; None where it always does."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """Return the controls that there are, the one that the verdict rests on first."""
+        return [kind for kind in ("holdout", "background") if kind in self.frames]
+
+    def scores(self, kind: str) -> np.ndarray:
+        """Return the scores of a control."""
+        return self.frames[kind]["score"].to_numpy(dtype=np.float64)
+
+    def share(self, kind: str, threshold: float) -> Estimate:
+        """Return the share of a control that is nearer to a training picture than a threshold."""
+        return Proportion().of(beyond(self.scores(kind), threshold))
+
+    def rare(self, share: float = RARE) -> float | None:
+        """Return the lowest score that no more than a share of the first control passes; None where it is too small."""
+        scores = self.scores(self.kinds[0]) if self.kinds else np.empty(0)
+        known = scores[np.isfinite(scores)]
+        return float(np.quantile(known, 1 - share, method="higher")) if len(known) * share >= 1 else None
 
 
 class GatherSpec(Spec):
@@ -68,10 +91,10 @@ class Gather(Stage[GatherSpec]):
         return {"embedding": objects(self.index.gather(np.asarray(batch["item"], dtype=np.int64)))}
 
 
-def controls(question: Memorization, watch: Watch | None) -> Controls | None:
+def controls(question: Memorization, watch: Watch | None) -> Controls:
     """Return the controls; kept in the report's folder under the hash of what determines them.
 
-    Without `watch` only what is kept is returned, so that a report is made again without Ray; None where nothing is.
+    Without `watch` only what is kept is returned, so that a report is made again without Ray.
     """
     file, key = Path(question.spec.folder) / "controls.parquet", key_of(question)
     frame = read_kept(file, key)
@@ -80,10 +103,10 @@ def controls(question: Memorization, watch: Watch | None) -> Controls | None:
         file.parent.mkdir(parents=True, exist_ok=True)
         frame.assign(key=key).to_parquet(file, index=False)
     if frame is None:
-        return None
+        return Controls({})
     parts = {str(kind): rows.reset_index(drop=True) for kind, rows in frame.groupby("kind")}
-    exact = parts.get("recall")
-    return Controls(parts["background"], parts.get("holdout"), None if exact is None else recall(question, exact))
+    exact = parts.pop("recall", None)
+    return Controls(parts, None if exact is None else recall(question, exact))
 
 
 def kinds(question: Memorization) -> list[str]:

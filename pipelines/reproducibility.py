@@ -163,16 +163,16 @@ class Reproducibility(Question[ReproducibilitySpec]):
             Grid(g.model, g.revision, (g.prompts[plane.prompt],), seeds, texts, g.samplers) for g in self.grids
         )
 
+    @property
+    def embed(self) -> EmbedSpec:
+        """Return the descriptor and where it runs."""
+        choice, run = self.spec.descriptor, self.spec.run
+        return EmbedSpec(model=choice.model, resize=choice.resize, batch=run.batch_size, device=run.device)
+
     @cached_property
     def descriptor(self) -> Measure:
         """Return the measure of the descriptor."""
-        spec = EmbedSpec(
-            model=self.spec.descriptor.model,
-            resize=self.spec.descriptor.resize,
-            batch=self.spec.run.batch_size,
-            device=self.spec.run.device,
-        )
-        return Measure(Embed, spec, fingerprint(spec.model, "descriptor"), self.spec.run.measure)
+        return Measure(Embed, self.embed, fingerprint(self.embed.model, "descriptor"), self.spec.run.measure)
 
     @cached_property
     def pixels(self) -> Measure | None:

@@ -50,12 +50,15 @@ def verdict(pairs: Pairs) -> str:
     both = " and ".join(pairs.question.names[i] for i in (worst.first, worst.second))
     among = "" if len(pairs.headline) == 1 else f", the least alike of {len(pairs.headline)} pairs,"
     chance = f"; from independent noise {floor.value:.0%}" if floor.n else ""
-    said = f"{both}{among} draw the same picture from {rate.value:.0%} of noises ({worst.kind} = {rate}{chance})."
+    said = f"{both}{among} draw the same picture from {rate.value:.0%} of noises ({worst.kind} = {rate}{chance})"
     if not floor.n or worst.gain.low > 0:
-        return f"{'Reproducible' if rate.low > 0.5 else 'Partly reproducible'}: {said}"
+        return f"{'Reproducible' if rate.low > 0.5 else 'Partly reproducible'}: {said}."
+    closer = f"; a pair from the same noise is closer than by chance with probability {worst.separation.value:.2f}"
     if floor.low > 0.5:
-        return f"Undecided at this threshold, which independent noise passes as often: {said}"
-    return f"Not reproducible, no more than by chance: {said}"
+        return f"Undecided at this threshold, which independent noise passes as often: {said}{closer}."
+    if worst.separation.low > 0.5:
+        return f"Related, but not the same: {said}{closer}."
+    return f"Not reproducible, no more than by chance: {said}."
 
 
 def sentences(pairs: Pairs) -> Iterator[str]:

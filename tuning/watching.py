@@ -17,14 +17,14 @@ class Watching:
 
     console: Console
     tracker: Tracker | None
-    todo: int
-    """Trials."""
+    trials: frozenset[str]
+    """Names of the points that are left to try; others end at once and are not counted."""
     pictures: int
-    """That all trials see in training together."""
+    """That these trials see in training together."""
     seen: dict[str, float] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
-    done: int = 0
-    failed: int = 0
+    ends: dict[str, bool] = field(default_factory=dict)
+    """Of each trial that ended, whether it failed."""
 
     def __post_init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
@@ -38,12 +38,15 @@ class Watching:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()
         for child in self.children.values():  # what is open now was stopped
             child.end("KILLED")
 
     def told(self, trial: str, point: Point, metrics: Metrics) -> None:
         """Take notice of what a trial yielded."""
+        if point["name"] not in self.trials:
+            return
         self.seen[trial] = metrics.get("pictures", 0.0)
         if self.tracker:
             if trial not in self.children:
@@ -51,18 +54,18 @@ class Watching:
             self.children[trial].metrics(metrics, step=int(self.seen[trial]))
         self.show()
 
-    def ended(self, trial: str, point: Point, failed: bool) -> None:  # noqa: ARG002
+    def ended(self, trial: str, point: Point, failed: bool) -> None:
         """Take notice of the end of a trial."""
-        self.done += 1
-        self.failed += failed
+        if (name := str(point["name"])) in self.trials:
+            self.ends[name] = failed
         if child := self.children.pop(trial, None):
             child.end("FAILED" if failed else "FINISHED")
-        self.show(always=self.done == self.todo)
+        self.show(always=failed or self.ends.keys() == self.trials)
 
     def show(self, always: bool = False) -> None:
         """Draw the bar, or now and then a line."""
-        failed = f", {self.failed} failed" if self.failed else ""
-        text = f"{self.done} of {self.todo} trials{failed}"
+        failed = sum(self.ends.values())
+        text = f"{len(self.ends)} of {len(self.trials)} trials{f', {failed} failed' if failed else ''}"
         total = sum(self.seen.values())
         self.bar.update(self.task, description=text, completed=total)
         if not self.console.is_terminal and (always or time.monotonic() - self.last_line > LINE_EVERY_S):

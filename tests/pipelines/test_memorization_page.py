@@ -31,11 +31,10 @@ def control(kind: str, scores: np.ndarray) -> pd.DataFrame:
 
 def controls(background: float, holdout: float | None) -> Controls:
     """Return controls of which these shares score 0.9, and the rest 0.1."""
-    frames = [
-        None if share is None else control(kind, np.where(np.arange(200) < share * 200, 0.9, 0.1))
-        for kind, share in (("background", background), ("holdout", holdout))
-    ]
-    return Controls(frames[0], frames[1], None)
+    shares = {"background": background} | ({} if holdout is None else {"holdout": holdout})
+    return Controls(
+        {kind: control(kind, np.where(np.arange(200) < share * 200, 0.9, 0.1)) for kind, share in shares.items()}
+    )
 
 
 def answers(folder: Path, noise: float, *overrides: str) -> Replication:
@@ -49,11 +48,12 @@ def test_the_verdict_weighs_samples_against_unseen_pictures(tmp_path: Path):
     assert verdict(copies, controls(0.2, 0.1)).startswith("It memorizes: 100.0% of samples replicate")
     assert "unseen real pictures 10.0% do" in verdict(copies, controls(0.2, 0.1))
     assert "other training pictures 20.0% do" in verdict(copies, controls(0.2, None))
-    assert verdict(copies, controls(1.0, 1.0)).startswith("Undecided at this threshold")
+    assert verdict(copies, controls(1.0, 1.0)).startswith("It memorizes: 1.000"), "the tail decides where all pass"
+    assert verdict(new, controls(1.0, 1.0)).startswith("No more than")
     assert verdict(new, controls(0.3, 0.3)).startswith("No more than pictures that it cannot have copied")
-    assert "there is no control" in verdict(copies, None)
+    assert "there is no control" in verdict(copies, Controls({}))
     empty = Replication(memorization(tmp_path, units(COUNT), "name=empty", "seeds.first=5000"))
-    assert verdict(empty, None).startswith("Undecided")
+    assert verdict(empty, Controls({})).startswith("Undecided")
 
 
 def test_an_approximate_search_is_said_to_bound(tmp_path: Path):
@@ -61,7 +61,7 @@ def test_an_approximate_search_is_said_to_bound(tmp_path: Path):
     found = answers(tmp_path, 0.5, "engine={kind: ivf, lists: 2, probes: 1}")
     training = TrainingSet(found.question.index)
     recall = Proportion().of(np.array([1.0] * 9 + [0.0]))
-    text = " ".join(sentences(found, Controls(control("background", np.zeros(3)), None, recall), training))
+    text = " ".join(sentences(found, Controls({"background": control("background", np.zeros(3))}, recall), training))
     assert "approximate (ivf; it found the nearest for 0.900" in text
     assert "GL is an upper bound" in text
     assert "Without unseen real pictures" in text

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.prompts import CLASS_LISTS, ListedPrompts, PromptFile, PromptTemplate
+from pipelines.prompts import CLASS_LISTS, ClassNames, ListedPrompts, NoPrompt, PromptFile, PromptTemplate
 
 
 def test_imagenet100_is_a_hundred_distinct_classes_with_notes():
@@ -46,6 +46,14 @@ def test_templates_run_over_classes_and_values():
     ]
 
 
+def test_models_without_text_get_nothing_or_the_name_of_a_class():
+    (nothing,) = NoPrompt().load()
+    assert (nothing.text, nothing.label) == ("", -1)
+    names = ClassNames(limit=2).load()
+    assert [(p.text, p.label) for p in names] == [("circle", 0), ("square", 1)]
+    assert ClassNames(limit=2, unconditional=True).load() == (nothing, *names)
+
+
 def test_files(tmp_path: Path):
     (tmp_path / "a.txt").write_text("one\n\n two \n")
     (tmp_path / "b.csv").write_text("prompt,label,name\na cat,3,cat\na dog,,\n")
@@ -64,6 +72,7 @@ def test_files(tmp_path: Path):
         (ListedPrompts(prompts=("a", "b"), labels=(1,)), "2 labels, found 1"),
         (PromptFile(path="/no/such.txt"), "found none"),
         (PromptTemplate(classes="imagenet1000"), "imagenet100"),
+        (ClassNames(classes="imagenet1000"), "imagenet100"),
         (PromptTemplate(template="a {size} {label}"), "prompts.values"),
         (PromptTemplate(template="a thing"), "twice"),
     ],

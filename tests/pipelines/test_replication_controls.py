@@ -51,22 +51,22 @@ def asked(folder: Path, *overrides: str) -> tuple[Memorization, np.ndarray, np.n
 def test_controls_are_those_of_brute_force_and_are_kept(tmp_path: Path):
     question, training, unseen = asked(tmp_path)
     stored(question, near(training, 0.3, "samples"))
-    assert controls(question, None) is None
+    assert controls(question, None).kinds == []
     found = controls(question, lambda *_: None)
     every = training.astype(np.float64) @ training.T.astype(np.float64)
     np.fill_diagonal(every, -2)
-    items = found.background["item"].astype(int).to_numpy()
+    items = found.frames["background"]["item"].astype(int).to_numpy()
     assert len(items) == 40
-    np.testing.assert_allclose(found.background["score"], every.max(axis=1)[items], atol=1e-6)
-    assert (found.background["nearest"].to_numpy() != items).all()
+    np.testing.assert_allclose(found.frames["background"]["score"], every.max(axis=1)[items], atol=1e-6)
+    assert (found.frames["background"]["nearest"].to_numpy() != items).all()
     across = unseen.astype(np.float64) @ training.T.astype(np.float64)
-    assert len(found.holdout) == 30
-    np.testing.assert_allclose(found.holdout["score"], across.max(axis=1), atol=1e-6)
+    assert len(found.frames["holdout"]) == 30
+    np.testing.assert_allclose(found.frames["holdout"]["score"], across.max(axis=1), atol=1e-6)
     assert found.recall is None
     again = controls(question, None)
-    assert again.background["score"].tolist() == found.background["score"].tolist()
+    assert again.frames["background"]["score"].tolist() == found.frames["background"]["score"].tolist()
     other, *_ = asked(tmp_path, "controls=41", "name=memorization_demo")
-    assert controls(other, None) is None
+    assert controls(other, None).kinds == []
 
 
 @pytest.mark.ray

@@ -27,6 +27,11 @@ def test_the_verdict_weighs_agreement_against_chance(tmp_path: Path):
         "Reproducible: a and b draw the same picture from 100%"
     )
     assert said(tmp_path / "2", a, half).startswith("Partly reproducible")
+    shared = reproducibility(tmp_path / "7", OTHER, "seeds={count: 30, shared: true}", "plane=null", "mae=null")
+    same = units(30, 24)
+    assert verdict(stored(shared, same, same)).startswith("Reproducible: a and b draw the same picture from 100%")
+    related = near(a, 3.5, "other")
+    assert said(tmp_path / "6", a, related).startswith("Related, but not the same: a and b draw the same picture from")
     assert said(tmp_path / "3", a, units(60, 1, purpose="apart")).startswith("Not reproducible")
     assert said(tmp_path / "4", one, one).startswith("Undecided at this threshold")
     assert verdict(Pairs(reproducibility(tmp_path / "5", OTHER, *KEPT))).startswith("Undecided: no two pictures")

@@ -85,11 +85,11 @@ def work(study: StudySpec, console: Console, tracker: tracking.Tracker) -> None:
         return
     pictures = sum(task.model.budget.pictures for task in todo.values())
     points: list[Point] = [{"name": name, "task": task.model_dump(mode="json")} for name, task in tasks.items()]
-    search_name = f"{study.name}-{study.identity()}"
-    with Watching(console, tracker, len(tasks), pictures) as watching:
-        search(search_name, run, points, study.run, watching)
+    name = f"{study.name}-{digest([str(task.measured) for task in tasks.values()])[:8]}"
+    with Watching(console, tracker, frozenset(todo), pictures) as watching:
+        search(name, run, points, study.run, watching)
     if gone := [task.measured for task in todo.values() if not task.measured.is_file()]:
         raise RunFailed(
-            f"{search_name}: expected {gone[0]}, which a trial wrote before, found nothing; "
-            f"delete {study.run.output}/tune/{search_name} and start again"
+            f"{name}: expected {gone[0]}, which a trial wrote before, found nothing; "
+            f"delete {study.run.output}/tune/{name} and start again"
         )

@@ -111,11 +111,11 @@ class TransitionSpec(StudySpec):
 
     @override
     def check(self) -> None:
-        if not (fit := [count for count in self.counts if self.fits(count, 0)]) or fit[-1] != self.counts[-1]:
+        if not self.fits(self.counts[-1], 0):
             raise ValueError(
                 f"counts: expected at most {self.source.size()}, the pictures there are, found {self.counts[-1]}"
             )
-        self.drawing.described(self.run.device)
+        self.drawing.weights()
         for width in self.widths:
             type(self.network).model_validate(self.network.model_dump() | {"width": width})
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.figures import CONTROL, GREY, INK, JUDGE, band, sheet
-from tuning.training.scores import Kind, Score, Scores
+from tuning.training.scores import Score, Scores
 from tuning.training.transition import Member
+from tuning.training.transition_scores import TransitionScores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
 }
 """Zhang et al. 2024 (arXiv:2310.05264): read off the figure in their repository, to 0.01; CIFAR-10, N = 64 to 32768."""
 
-PANELS: tuple[tuple[Kind, tuple[Kind, ...]], ...] = (
+PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("RP, widths", ("floor",)),
     ("GL", ("GL, unseen",)),
     ("RP, optimal", ()),
@@ -55,7 +56,7 @@ def curves(scores: Scores) -> "Figure":
     return figure
 
 
-def panel(axis: "Axes", scores: Scores, kind: Kind, controls: tuple[Kind, ...]) -> None:
+def panel(axis: "Axes", scores: Scores, kind: str, controls: tuple[str, ...]) -> None:
     """Draw one kind of score."""
     for values in PUBLISHED.get(kind, {}).values():
         axis.plot(PUBLISHED_COUNTS, values, color=GREY, linewidth=1.2, zorder=0)
@@ -84,7 +85,7 @@ def line(axis: "Axes", found: list[Score], colour: str, style: str, label: str) 
     band(axis, np.array([float(s.count) for s in found]), [s.estimate for s in found], colour, style, label)
 
 
-def strip(scores: Scores, noises: int = 8) -> "Figure":
+def strip(scores: TransitionScores, noises: int = 8) -> "Figure":
     """Return pictures: a row a model of the first set, a column a noise."""
     spec = scores.spec
     chosen = [spec.counts[0], spec.counts[len(spec.counts) // 2], spec.counts[-1]]
@@ -94,7 +95,7 @@ def strip(scores: Scores, noises: int = 8) -> "Figure":
         row, column = divmod(place, noises)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-        axis.imshow(scores.read(models[row]).pictures[column])
+        axis.imshow(scores.drawn(spec.task(models[row])).pictures[column])
         if column == 0:
             name = "optimal" if models[row].width is None else f"width {models[row].width}"
             axis.set_ylabel(f"N = {models[row].count}\n{name}", fontsize=6, rotation=0, ha="right", va="center")

@@ -11,9 +11,10 @@ from pipelines.report import Page, Picture, interval
 from pipelines.tables import columns_of
 from stages.metrics import Estimate
 from tuning.training.features import features
-from tuning.training.scores import WORDS, Score, Scores
+from tuning.training.scores import Score
 from tuning.training.transition import Member, TransitionSpec
 from tuning.training.transition_figures import curves, strip
+from tuning.training.transition_scores import WORDS, TransitionScores
 
 REFERENCE = 10_000
 """Pictures of the source that FID compares with, at most."""
@@ -21,7 +22,7 @@ REFERENCE = 10_000
 
 def page(spec: TransitionSpec) -> Page:
     """Return the page of a study whose models have all drawn."""
-    scores = Scores(spec)
+    scores = TransitionScores(spec)
     fid = scores.fid(reference(spec)) if spec.drawing.features else {}
     return Page(
         title=f"Seedquake: {spec.name}",
@@ -32,17 +33,17 @@ def page(spec: TransitionSpec) -> Page:
             Picture("transition", caption(scores), curves(scores)),
             Picture("pictures", "The same noises down each column, by training pictures and model.", strip(scores)),
         ),
-        tables={"scores": score_table(scores), "fid": fid_table(fid), "distributions": distributions(scores)},
+        tables={"scores": scores.table(WORDS), "fid": fid_table(fid), "distributions": scores.distributions()},
         shown=shown(scores, fid),
         printed=printed(scores, fid),
         heading="Every size of the training set",
         facts=facts(spec),
         spec=spec.model_dump(mode="json"),
-        curves={f"{s.kind}/{s.of}": {c.count: c.estimate for c in same(scores, s)} for s in scores.all},
+        curves=scores.curves(),
     )
 
 
-def verdict(scores: Scores) -> str:
+def verdict(scores: TransitionScores) -> str:
     """Return one sentence: do reproducibility and generalization pass through the transition that the paper found."""
     rp, gl = headline(scores)
     ends = f"GL {interval(gl[0].estimate)} at N = {gl[0].count}, {interval(gl[-1].estimate)} at N = {gl[-1].count}"
@@ -53,26 +54,26 @@ def verdict(scores: Scores) -> str:
         return f"Generalization emerges ({ends}); reproducibility needs two widths."
     low = min(rp, key=lambda s: s.estimate.value)
     path = " -> ".join(f"{interval(s.estimate)} at N = {s.count}" for s in dict.fromkeys((rp[0], low, rp[-1])))
-    if valleys(scores, rp):
+    if valleys(rp):
         return f"Reproduced at this size: {ends}, and reproducibility falls and rises again: RP {path}."
     return f"Partly reproduced: {ends}, but reproducibility does not provably fall and rise again: RP {path}."
 
 
-def valleys(scores: Scores, rp: list[Score]) -> list[int]:
+def valleys(rp: list[Score]) -> list[int]:
     """Return the sizes at which RP lies below both ends, with 95 % confidence over all sizes together (Bonferroni)."""
     inner = rp[1:-1]
     confidence = 1 - 0.05 / max(1, len(inner))
-    return [s.count for s in inner if all(scores.difference(s, end, confidence).low > 0 for end in (rp[0], rp[-1]))]
+    return [s.count for s in inner if all(s.difference(end, confidence).low > 0 for end in (rp[0], rp[-1]))]
 
 
-def headline(scores: Scores) -> tuple[list[Score], list[Score]]:
+def headline(scores: TransitionScores) -> tuple[list[Score], list[Score]]:
     """Return RP of the first two widths and GL of the largest, by size."""
     rp = scores.of("RP, widths")
     largest = f"{scores.spec.widths[-1]}"
     return [s for s in rp if s.of == rp[0].of], [s for s in scores.of("GL") if s.of == largest]
 
 
-def sentences(scores: Scores) -> Iterator[str]:
+def sentences(scores: TransitionScores) -> Iterator[str]:
     """Yield what else a reader must know, a sentence each."""
     yield f"Alike means {scores.alike.text}; no number here compares with one of another descriptor."
     rp, gl = headline(scores)
@@ -80,7 +81,7 @@ def sentences(scores: Scores) -> Iterator[str]:
         if below.estimate.value < 0.5 <= above.estimate.value:
             yield f"GL of width {below.of} passes one half between N = {below.count} and {above.count}."
     if rp:
-        found = valleys(scores, rp)
+        found = valleys(rp)
         where = f"at N = {', '.join(map(str, found))}" if found else "at no size"
         yield f"RP of widths {rp[0].of} lies below both of its ends {where} (95 % over all sizes together)."
     floor = max((s.estimate for s in scores.of("floor")), key=lambda e: e.value, default=None)
@@ -95,7 +96,7 @@ def sentences(scores: Scores) -> Iterator[str]:
         yield f"{missing} pictures are missing, since they are not finite."
 
 
-def caption(scores: Scores) -> str:
+def caption(scores: TransitionScores) -> str:
     """Return what the figure shows."""
     sets = f", {scores.spec.parts} disjoint sets of each size together" if scores.spec.parts > 1 else ""
     return (
@@ -104,34 +105,13 @@ def caption(scores: Scores) -> str:
     )
 
 
-def score_table(scores: Scores) -> pd.DataFrame:
-    """Return a row a number."""
-    rows = [
-        {"score": s.kind, "pictures": s.count, "of": s.of, "meaning": WORDS[s.kind]} | columns_of("value", s.estimate)
-        for s in scores.all
-    ]
-    return pd.DataFrame(rows)
-
-
 def fid_table(fid: dict[Member, Estimate]) -> pd.DataFrame:
     """Return a row a model."""
     rows = [{**member._asdict()} | columns_of("fid", estimate) for member, estimate in fid.items()]
     return pd.DataFrame(rows, columns=None if rows else ["count", "width", "part", "fid"])
 
 
-def distributions(scores: Scores) -> pd.DataFrame:
-    """Return every single score, so that other thresholds can be tried."""
-    parts = [
-        pd.DataFrame(
-            {"score": s.kind, "pictures": s.count, "of": s.of, "set": part, "row": np.arange(len(row)), "value": row}
-        )
-        for s in scores.all
-        for part, row in enumerate(s.scores)
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def shown(scores: Scores, fid: dict[Member, Estimate]) -> pd.DataFrame:
+def shown(scores: TransitionScores, fid: dict[Member, Estimate]) -> pd.DataFrame:
     """Return the table as people read it: a row a size, the sets together."""
     rows = []
     for count in scores.spec.counts:
@@ -146,7 +126,7 @@ def shown(scores: Scores, fid: dict[Member, Estimate]) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("-")
 
 
-def printed(scores: Scores, fid: dict[Member, Estimate]) -> pd.DataFrame:
+def printed(scores: TransitionScores, fid: dict[Member, Estimate]) -> pd.DataFrame:
     """Return the table as a terminal has room for it: the intervals of the two headlines only."""
     rp, gl = headline(scores)
     width = scores.spec.widths[-1]
@@ -162,11 +142,6 @@ def printed(scores: Scores, fid: dict[Member, Estimate]) -> pd.DataFrame:
             row["FID"] = f"{found.value:.1f}"
         rows.append(row)
     return pd.DataFrame(rows).fillna("-")
-
-
-def same(scores: Scores, like: Score) -> list[Score]:
-    """Return the scores of one kind and models, by size."""
-    return [s for s in scores.of(like.kind) if s.of == like.of]
 
 
 def reference(spec: TransitionSpec) -> np.ndarray:

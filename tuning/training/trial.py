@@ -14,6 +14,7 @@ from pydantic import Field
 
 from stages.base import Spec, digest
 from stages.models.descriptors.spec import DescriptorSpec
+from stages.models.source import fingerprint
 from stages.models.spec import ModelSpec
 from stages.sampling import SamplerSpec
 from tuning.search import Metrics, Point
@@ -36,9 +37,14 @@ class Drawing(Spec):
     threshold: float = Field(description="Alike means a cosine above this, or for pixels:SIDE a distance below it.")
     features: str | None = Field("zoo:classifier", description="Classifier whose features FID compares; null: no FID.")
 
+    def weights(self) -> tuple[str, ...]:
+        """Return the fingerprints of descriptor and classifier; raises `ValueError` where there is no such model."""
+        judge = () if self.features is None else (fingerprint(self.features, "timm"),)
+        return fingerprint(self.descriptor, "descriptor"), *judge
+
     def identity(self) -> str:
         """Return 8 hex digits that name what is measured; the threshold is applied to it later."""
-        return digest(self.model_dump(mode="json", exclude={"threshold"}))[:8]
+        return digest([self.model_dump(mode="json", exclude={"threshold"}), *self.weights()])[:8]
 
     def described(self, device: str) -> DescriptorSpec:
         """Return the descriptor on a device."""
@@ -125,8 +131,6 @@ def memorize(pictures: "Pictures", target: Path) -> None:
 
 def record(task: Task, pictures: "Pictures") -> None:
     """Note what the model is trained on and starts from; refuse to go on where that has changed meanwhile."""
-    from stages.models.source import fingerprint
-
     start = task.model.network.model if task.model.network.kind == "pretrained" else None
     noted = {
         "settings": task.model.model_dump(mode="json"),

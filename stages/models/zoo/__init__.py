@@ -13,7 +13,15 @@ from pydantic import Field, JsonValue
 
 from stages.base import Spec
 
-NAMES = ("text-to-image", "classifier", "judge", "clip", "descriptor")
+NAMES = (
+    "text-to-image",
+    "classifier",
+    "judge",
+    "clip",
+    "descriptor",
+    "pixel-unet",
+    "pixel-transformer",
+)
 WEIGHTS = Path(__file__).parent / "weights"
 
 

@@ -1,8 +1,5 @@
 """EDM's training: the conventions of diffusers' schedulers, the unit weight of the loss, memory of what it has seen."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -114,16 +111,15 @@ def test_partial_fine_tuning_moves_attention_alone(network, tmp_path):
 def test_fine_tuning_wants_pictures_of_the_model(tmp_path):
     start = recipe()
     start.save(start.module, tmp_path)
-    with pytest.raises(ValueError, match="expected a model of 8 px and 0 classes, .* found 8 px and 12 classes"):
+    with pytest.raises(ValueError, match=r"expected a model of 8 px and 0 classes, .* found 8 px and 12 classes"):
         recipe(Pretrained(model=str(tmp_path)), classes=False)
 
 
-def test_bfloat16_is_close(tmp_path: Path):
+def test_bfloat16_is_close():
     one = recipe()
     spec = one.spec.model_copy(update={"precision": "bfloat16"})
     other = EdmRecipe(spec)
     assert other.loss(0).item() == pytest.approx(one.loss(0).item(), rel=0.05)
-    assert json.loads(spec.canonical())["precision"] == "bfloat16"
 
 
 def test_pictures_become_numbers_from_minus_one_to_one():

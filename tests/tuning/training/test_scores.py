@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tuning.training.pictures import WorldPictures
 from tuning.training.networks import UNet
-from tuning.training.scores import Scores
+from tuning.training.pictures import WorldPictures
 from tuning.training.settings import Budget
 from tuning.training.transition import Member, TransitionSpec
-from tuning.training.transition_page import distributions, page, score_table, verdict
+from tuning.training.transition_page import page, verdict
+from tuning.training.transition_scores import WORDS, TransitionScores
 from tuning.training.trial import Drawing
 
 NOISES = 60
@@ -45,16 +45,16 @@ def write(spec: TransitionSpec, member: Member, embeddings: np.ndarray, novel: f
     save_file(found, task.measured)
 
 
-def transition(spec: TransitionSpec, alike: dict[int, float], novel: dict[int, float]) -> Scores:
+def transition(spec: TransitionSpec, alike: dict[int, float], novel: dict[int, float]) -> TransitionScores:
     """Write a study in which two widths agree on a share `alike` of the noises."""
     base = np.arange(NOISES)[:, None] * np.array([[10.0, 0.0]])
     for member in spec.members():
         moved = member.width == 16 and np.arange(NOISES) >= alike[member.size] * NOISES
         write(spec, member, base + np.array([[0.0, 3.0]]) * np.atleast_2d(moved).T, novel[member.size])
-    return Scores(spec)
+    return TransitionScores(spec)
 
 
-def value(scores: Scores, kind: str, count: int, of: str) -> float:
+def value(scores: TransitionScores, kind: str, count: int, of: str) -> float:
     (found,) = [s for s in scores.of(kind) if (s.count, s.of) == (count, of)]
     return found.estimate.value
 
@@ -88,7 +88,7 @@ def test_two_sets_of_the_same_noises_are_no_more_than_one(tmp_path):
 )
 def test_the_verdict_needs_both_curves(tmp_path, alike, novel, said):
     sizes = (4, 8, 16)
-    scores = transition(study(tmp_path), dict(zip(sizes, alike)), dict(zip(sizes, novel)))
+    scores = transition(study(tmp_path), *(dict(zip(sizes, shares, strict=True)) for shares in (alike, novel)))
     assert verdict(scores).startswith(said)
 
 
@@ -98,7 +98,7 @@ def test_missing_pictures_are_counted(tmp_path):
         rows = np.zeros((NOISES, 2))
         rows[:3] = np.nan
         write(spec, member, rows, novel=1)
-    estimate = Scores(spec).of("RP, widths")[0].estimate
+    estimate = TransitionScores(spec).of("RP, widths")[0].estimate
     assert (estimate.n, estimate.n_missing) == (2 * (NOISES - 3), 6)
 
 
@@ -108,8 +108,8 @@ def test_the_page_keeps_every_score(tmp_path):
     made = page(spec)
     assert [p.name for p in made.pictures] == ["transition", "pictures"]
     assert list(made.shown["N"]) == ["4", "8", "16"]
-    table = distributions(scores)
+    table = scores.distributions()
     rp = table[(table["score"] == "RP, widths") & (table["pictures"] == 8)]
     assert len(rp) == 2 * NOISES
     assert (rp["value"] < 0.5).mean() == pytest.approx(0.2, abs=0.02)
-    assert {"value", "value_low", "value_high", "value_n", "value_missing"} <= set(score_table(scores).columns)
+    assert {"value", "value_low", "value_high", "value_n", "value_missing"} <= set(scores.table(WORDS).columns)

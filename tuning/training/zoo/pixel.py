@@ -70,7 +70,7 @@ def draw(model: LabelledNetwork, rounds: int) -> tuple[np.ndarray, np.ndarray]:
     for seeds, real in chunks(range(len(classes)), 120):
         latents = [rng(seed, "latent").standard_normal(model.latent_shape(None), dtype=np.float32) for seed in seeds]
         names = [world.CLASSES[classes[seed]] for seed in seeds]
-        pictures += model.pictures(latents, names, seeds, SAMPLER)[:real]
+        pictures += [p for p in model.pictures(latents, names, seeds, SAMPLER)[:real] if p is not None]
     return np.stack(pictures), classes
 
 

@@ -1,0 +1,123 @@
+"""Ray Tune, set up once: every point once, a stopped search taken up again, a failed trial told from a finished one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.compute import Compute
+from pipelines.config import UserError
+from pipelines.run import RunFailed
+from tuning.search import Metrics, Point, SearchRun, connect, search
+
+pytestmark = pytest.mark.ray
+DRIVER = """
+import sys
+from tests.tuning.test_search import Told, POINTS, run, slow
+from tuning.search import search
+search("killed", slow, POINTS, run(sys.argv[1]), Told())
+"""
+POINTS: list[Point] = [{"name": f"point {n}", "number": n, "folder": ""} for n in range(4)]
+
+
+class Told:
+    """What the driver heard."""
+
+    def __init__(self) -> None:
+        self.metrics: list[tuple[Point, Metrics]] = []
+        self.ends: list[tuple[Point, bool]] = []
+
+    def told(self, trial: str, point: Point, metrics: Metrics) -> None:  # noqa: ARG002
+        self.metrics.append((point, metrics))
+
+    def ended(self, trial: str, point: Point, failed: bool) -> None:  # noqa: ARG002
+        self.ends.append((point, failed))
+
+
+def run(output: str | Path, **settings) -> SearchRun:
+    return SearchRun(output=str(output), trials=Compute(actors=2, cpus=0.5), **settings)
+
+
+def counting(point: Point) -> Iterator[Metrics]:
+    for step in range(3):
+        yield {"pictures": float(step), "loss": float(point["number"])}
+
+
+def stumbling(point: Point) -> Iterator[Metrics]:
+    """Point 1 dies for good, point 2 dies once."""
+    mark = Path(str(point["folder"])) / f"{point['number']}"
+    first = not mark.exists()
+    mark.touch()
+    yield {"pictures": 1.0}
+    if point["number"] == 1 or (point["number"] == 2 and first):
+        raise ValueError("one is not good")
+
+
+def slow(point: Point) -> Iterator[Metrics]:
+    """Count in a file, so that a trial that is started again goes on from there."""
+    file = Path(os.environ["COUNTS"]) / f"{point['number']}"
+    for step in range(len(file.read_text()) if file.exists() else 0, 6):
+        with file.open("a") as text:
+            text.write(str(step))
+        yield {"pictures": float(step)}
+        time.sleep(0.4)
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    import ray
+
+    connect(run("unused"))
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+class TestSearch:
+    def test_every_point_is_tried_once_and_told_of(self, tmp_path):
+        told = Told()
+        search("count", counting, POINTS, run(tmp_path), told)
+        assert sorted(str(p["name"]) for p, failed in told.ends if not failed) == [str(p["name"]) for p in POINTS]
+        for point in POINTS:
+            heard = [m for p, m in told.metrics if p == point]
+            assert heard == [{"pictures": float(s), "loss": float(str(point["number"]))} for s in range(3)]
+
+    def test_a_failed_trial_is_said_and_the_others_are_kept(self, tmp_path):
+        points = [{**point, "folder": str(tmp_path)} for point in POINTS]
+        told = Told()
+        with pytest.raises(RunFailed, match=r"expected all of 4 trials to finish, but 1 failed, .* one is not good"):
+            search("stumble", stumbling, points, run(tmp_path, max_failures=1), told)
+        assert {p["number"]: failed for p, failed in told.ends} == {0: False, 1: True, 2: False, 3: False}
+        again = Told()
+        with pytest.raises(RunFailed):
+            search("stumble", stumbling, points, run(tmp_path, max_failures=0), again)
+        assert [p["number"] for p, _ in again.ends] == [1]
+
+    def test_a_trial_that_no_machine_can_hold_is_refused(self):
+        with pytest.raises(UserError, match=r"run\.trials: expected a cluster with at least 3 GPUs, found 0"):
+            connect(SearchRun(trials=Compute(gpus=3)))
+
+
+def test_a_search_that_was_killed_goes_on(tmp_path):
+    """The driver is killed with all its processes; no step of any trial is taken twice."""
+    counts = tmp_path / "counts"
+    counts.mkdir()
+    environment = {**os.environ, "COUNTS": str(counts), "RAY_AUTH_MODE": "disabled"}
+    words = [sys.executable, "-c", DRIVER, str(tmp_path)]
+    first = subprocess.Popen(words, env=environment, start_new_session=True)
+    deadline = time.monotonic() + 200
+    while not any(counts.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    before = [file.read_text() for file in counts.iterdir()]
+    assert before
+    assert any(text != "012345" for text in before)
+    subprocess.run(words, env=environment, check=True, timeout=250)
+    assert {file.name: file.read_text() for file in counts.iterdir()} == dict.fromkeys("0123", "012345")
