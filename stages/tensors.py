@@ -8,6 +8,9 @@ from torch import Tensor
 Latents: TypeAlias = Float[Tensor, "b c h w"]
 """A batch of latents inside the sampling loop."""
 
+Output: TypeAlias = Float[Tensor, "b outputs h w"]
+"""What a network answers: as many channels as the latents have, or twice as many where it learned its variance."""
+
 Time: TypeAlias = Num[Tensor, ""]
 """A step's time, in the scheduler's own unit: an integer of its noise schedule, or a fraction of it."""
 

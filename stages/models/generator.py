@@ -16,13 +16,14 @@ from typing_extensions import override
 from stages.arrays import Latent
 from stages.models.placement import Placement
 from stages.models.preprocess import Picture
-from stages.models.schedules import StepArguments, choose, schedule
+from stages.models.schedules import StepArguments, choose, learns_variance, schedule
 from stages.randomness import rng
 from stages.sampling.inverse import FollowedSchedule, Observation, observe, solve
-from stages.sampling.loop import Condition, Noise, Prediction, guided, sample, unguided
+from stages.sampling.loop import Condition, Noise, Observer, Prediction, guided, mean_only, sample, unguided
 from stages.sampling.measurement import Measurement
 from stages.sampling.spec import SamplerSpec
-from stages.tensors import Latents, Pixels, Time
+from stages.sampling.variance import check_outputs
+from stages.tensors import Latents, Output, Pixels, Time
 
 Pipe: TypeAlias = Any
 """A pipeline of diffusers. Its parts are set at run time, so that no type describes them."""
@@ -57,6 +58,16 @@ class Generator(ABC):
         """Refuse a sampler that this model cannot run."""
         choose(self.pipe.scheduler, sampler)
         self.latent_shape(sampler.size_px)
+        self.check_upsampling(sampler)
+
+    def check_upsampling(self, sampler: SamplerSpec) -> None:
+        """Refuse a second stage that this model does not have."""
+        if sampler.upsampling:
+            raise ValueError(f"sampler: {type(self.pipe).__name__} has no second stage; leave upsampling out")
+
+    def check_recording(self) -> None:
+        """Refuse to record trajectories that are not ours to watch."""
+        raise ValueError(f"recording: {type(self.pipe).__name__} runs its own loop, which nobody watches; leave it out")
 
     def check_prompt(self, prompt: str) -> None:
         """Refuse a prompt that this model cannot draw."""
@@ -88,11 +99,14 @@ class Stepwise(Generator):
     @override
     def __init__(self, pipe: Pipe, placement: Placement) -> None:
         super().__init__(pipe, placement)
+        if (unet := getattr(pipe, "unet", None)) is not None:
+            variance, config = pipe.scheduler.config.get("variance_type"), unet.config
+            check_outputs(type(pipe).__name__, config.in_channels, config.out_channels or config.in_channels, variance)
         self.encode = lru_cache(maxsize=PROMPTS_KEPT)(self._encode)
 
     @abstractmethod
-    def predict(self, x: Latents, t: Time, condition: Condition) -> Latents:
-        """Return epsilon, v or the flow: whatever the model's scheduler expects."""
+    def predict(self, x: Latents, t: Time, condition: Condition) -> Output:
+        """Return epsilon, v or the flow, and a learned variance: whatever the model's scheduler expects."""
 
     @abstractmethod
     def _encode(self, prompt: str | None) -> Condition:
@@ -124,9 +138,31 @@ class Stepwise(Generator):
     def draw(self, latents: Latents, prompts: Sequence[str], sampler: SamplerSpec, noise: Noise) -> Pixels:
         if sampler.measurement:
             raise ValueError("draw: expected a sampler without measurement; use `pictures`, which knows the seeds")
+        return self.finish(self.clean(latents, prompts, sampler, noise), prompts, sampler, noise)
+
+    @torch.inference_mode()
+    def clean(
+        self,
+        latents: Latents,
+        prompts: Sequence[str],
+        sampler: SamplerSpec,
+        noise: Noise,
+        observe: Observer | None = None,
+    ) -> Latents:
+        """Return the clean latents that the rows' trajectories end in."""
         steps = schedule(self.pipe.scheduler, sampler, self.steps(sampler), self.device)
         predict = self.prediction(prompts, sampler)
-        return self.decode(sample(steps, predict, latents.to(self.device, torch.float32), noise))
+        return sample(steps, predict, latents.to(self.device, torch.float32), noise, observe)
+
+    def finish(
+        self,
+        clean: Latents,
+        prompts: Sequence[str],  # noqa: ARG002
+        sampler: SamplerSpec,  # noqa: ARG002
+        noise: Noise,  # noqa: ARG002
+    ) -> Pixels:
+        """Return the pictures of clean latents, in [0, 1] but not yet clipped."""
+        return self.decode(clean)
 
     @override
     def pictures(
@@ -161,8 +197,15 @@ class Stepwise(Generator):
         """Return the network under its prompts and its guidance."""
         conditional = self.condition(prompts, sampler)
         if self.takes_guidance() or sampler.guidance == 1:
-            return unguided(self, conditional)
-        return guided(self, conditional, self.condition([None] * len(prompts), sampler), sampler.guidance)
+            predict = unguided(self, conditional)
+        else:
+            unconditional = self.condition([None] * len(prompts), sampler)
+            predict = guided(self, conditional, unconditional, sampler.guidance)
+        return predict if learns_variance(choose(self.pipe.scheduler, sampler)) else mean_only(predict)
+
+    @override
+    def check_recording(self) -> None:
+        return
 
     @override
     def check_measurement(self, sampler: SamplerSpec, seed: int) -> None:

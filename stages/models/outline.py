@@ -5,7 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from stages.models.source import Location, locate
+from stages.models.glide.options import GlideOptions
+from stages.models.source import Location, locate, stages_of
 from stages.sampling.spec import SamplerSpec
 
 Settings: TypeAlias = dict[str, object]
@@ -40,7 +41,9 @@ class Outline(NamedTuple):
 @lru_cache(maxsize=64)
 def outline(model: str) -> Outline:
     """Return what the files of `model` say."""
-    where = locate(model, "diffusers")
+    where = locate(stages_of(model)[0], "diffusers")
+    if base := (read(where, "glide.json") or {}).get("base"):
+        return Outline(3, GlideOptions.model_validate(base).side_px, 1, "DDPMScheduler", None, text=True)
     scheduler = (read(where, "scheduler/scheduler_config.json") or {}).get("_class_name")
     named = str(scheduler) if scheduler else None
     if (folder := Path(where.place)).is_dir() and (shape := analytic_shape(folder)):

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
@@ -10,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.sampling.ddim import Ddim
 from stages.sampling.heun import Heun
 from stages.sampling.loop import Noise, Schedule
 from stages.sampling.precondition import Coefficients, Preconditioning, edm, variance_preserving
 from stages.sampling.spec import SamplerSpec
-from stages.tensors import Latents, Time
+from stages.tensors import Latents, Output, Time
 
 CLASSES = {
     "ddim": diffusers.DDIMScheduler,
@@ -44,10 +46,19 @@ RUNS: dict[str, tuple[Kind, ...]] = {
 DETERMINISTIC = (diffusers.DDIMScheduler, diffusers.EulerDiscreteScheduler, diffusers.EDMEulerScheduler)
 """The schedulers of `FOLLOWING`, for a model's own."""
 
+EXPLODING = (
+    diffusers.EulerDiscreteScheduler,
+    diffusers.EulerAncestralDiscreteScheduler,
+    diffusers.HeunDiscreteScheduler,
+    diffusers.EDMEulerScheduler,
+    diffusers.EDMDPMSolverMultistepScheduler,
+)
+"""The schedulers whose state is clean + sigma noise."""
+
 Scheduler: TypeAlias = Any
 """A scheduler of diffusers, for which it has no common type."""
 
-StepArguments: TypeAlias = dict[str, int | float | list[float]]
+StepArguments: TypeAlias = dict[str, int | float | list[float] | list[int]]
 """Arguments of a scheduler's `set_timesteps`."""
 
 
@@ -63,6 +74,7 @@ class DiffusersSchedule:
         accepted = inspect.signature(scheduler.step).parameters
         self.draws = "generator" in accepted
         self.extra = {"eta": eta} if "eta" in accepted else {}
+        self.last = float(self.timesteps[-1]) if learns_variance(scheduler) else None
 
     def start(self, latents: Latents) -> Latents:
         """Return unit-variance noise at the scale of the first step; flow matching starts at unit variance.
@@ -78,9 +90,15 @@ class DiffusersSchedule:
         scaled = getattr(self.scheduler, "scale_model_input", None)
         return x if scaled is None else scaled(x, t)
 
-    def step(self, output: Latents, t: Time, x: Latents, noise: Noise) -> Latents:
-        """Return the next state; what it draws comes from `noise`, row by row."""
+    def step(self, output: Output, t: Time, x: Latents, noise: Noise) -> Latents:
+        """Return the next state; what it draws comes from `noise`, row by row.
+
+        A learned variance is put at its smaller bound, zero, in the last step: where that is not the first training
+        step, diffusers would add noise to the finished picture.
+        """
         generator = {"generator": list(noise)} if self.draws else {}
+        if self.last is not None and self.last == float(t):
+            output = torch.cat([output[:, : x.shape[1]], torch.full_like(x, -1.0)], dim=1)
         after: Tensor = self.scheduler.step(output, t, x, **self.extra, **generator, return_dict=False)[0]
         return after
 
@@ -88,9 +106,16 @@ class DiffusersSchedule:
         """Return how the network's answer at `t` becomes the clean prediction."""
         return preconditioning(self.scheduler)(t)
 
+    def clean(self, seen: Latents, output: Latents, t: Time) -> Latents:
+        """Return the clean latents that the network's answer means."""
+        if kind(self.scheduler) == "flow":
+            return seen - t / self.scheduler.config.num_train_timesteps * output
+        at = self.coefficients(t)
+        return at.skip * at.size * seen + at.out * output
+
     def growth(self, number: int) -> float:
-        """Return how much larger the state after step `number` is than the variance-preserving one."""
-        if isinstance(self.scheduler, diffusers.DDIMScheduler):
+        """Return how much larger the state after step `number` is than the variance-preserving one; -1: the start."""
+        if not isinstance(self.scheduler, EXPLODING):
             return 1.0
         return math.hypot(1.0, float(self.scheduler.sigmas[number + 1]))
 
@@ -98,24 +123,100 @@ class DiffusersSchedule:
 def schedule(own: Scheduler, spec: SamplerSpec, arguments: StepArguments, device: torch.device) -> Schedule:
     """Return the steps that `spec` asks for, of a model whose own scheduler is `own`.
 
-    Heun's method for EDM is ours: that of diffusers knows neither EDM's noise levels nor its parametrisation.
+    Heun's method for EDM is ours: that of diffusers knows neither EDM's noise levels nor its parametrisation. So is
+    DDIM over uneven steps.
     """
-    steps = DiffusersSchedule(choose(own, spec), arguments, spec.eta, device)
+    chosen = choose(own, spec)
+    if isinstance(chosen, diffusers.DDIMScheduler) and (times := _uneven(chosen, arguments)) is not None:
+        return Ddim(times.to(device), _levels(chosen, times), chosen.config.prediction_type, _bound(chosen), spec.eta)
+    steps = DiffusersSchedule(chosen, arguments, spec.eta, device)
     if spec.scheduler == "heun" and kind(own) == "edm":
         return Heun(steps.scheduler.sigmas.tolist(), partial(_edm, own), device)
     return steps
 
 
+def _uneven(scheduler: Scheduler, arguments: StepArguments) -> Tensor | None:
+    """Return the time steps if diffusers' DDIM would step beside them; None where it would not."""
+    if "timesteps" in arguments:
+        return torch.tensor(arguments["timesteps"])
+    scheduler.set_timesteps(**arguments)
+    times: Tensor = scheduler.timesteps
+    stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    return None if (times[:-1] - times[1:] == stride).all() and times[-1] < stride else times
+
+
+def _levels(scheduler: Scheduler, times: Tensor) -> list[float]:
+    levels: list[float] = [*scheduler.alphas_cumprod[times].tolist(), float(scheduler.final_alpha_cumprod)]
+    return levels
+
+
+def _bound(scheduler: Scheduler) -> Callable[[Latents], Latents]:
+    """Return what the scheduler does to a clean prediction that leaves the range of the data."""
+    config = scheduler.config
+    if config.thresholding:
+        dynamic: Callable[[Latents], Latents] = scheduler._threshold_sample
+        return dynamic
+    limit = config.clip_sample_range if config.clip_sample else math.inf
+    return lambda clean: clean.clamp(-limit, limit)
+
+
+def learns_variance(scheduler: Scheduler) -> bool:
+    """Return whether the steps of this scheduler use a variance that the network learned."""
+    learned = str(scheduler.config.get("variance_type")).startswith("learned")
+    return learned and isinstance(scheduler, diffusers.DDPMScheduler)
+
+
 def choose(own: Scheduler, spec: SamplerSpec) -> Scheduler:
     """Return a fresh scheduler: the model's own, or the named one on the model's noise schedule."""
     _check(own, spec)
-    if spec.scheduler == "model":
-        return type(own).from_config(own.config)
+    family = type(own) if spec.scheduler == "model" else CLASSES[spec.scheduler]
     if spec.scheduler == "heun" and kind(own) == "edm":
-        return CLASSES["edm_euler"].from_config(own.config)  # for its noise levels
+        family = CLASSES["edm_euler"]  # for its noise levels
+    chosen = family.from_config(own.config, **_asked(family, spec), **_missing(own, family, spec))
+    _check_first_step(chosen, spec)
+    if isinstance(chosen, diffusers.PNDMScheduler) and not chosen.config.skip_prk_steps and spec.steps < 4:
+        raise ValueError(f"sampler: PNDM of this model warms up over 4 steps, but steps={spec.steps}")
+    return chosen
+
+
+def _missing(own: Scheduler, family: type, spec: SamplerSpec) -> dict[str, bool | None]:
+    """Return settings without which a named scheduler would misread the model."""
+    if spec.scheduler == "model" or kind(own) == "edm":
+        return {}
     # DDIM and DDPM clip the clean prediction to [-1, 1] unless told otherwise, which is wrong for latents
-    missing = {} if "clip_sample" in own.config else {"clip_sample": False}
-    return CLASSES[spec.scheduler].from_config(own.config, **missing)
+    clip = {} if "clip_sample" in own.config else {"clip_sample": False}
+    # DPM-Solver cuts a learned variance off after three channels; here it never sees one
+    return clip | ({"variance_type": None} if issubclass(family, diffusers.DPMSolverMultistepScheduler) else {})
+
+
+def _asked(family: type, spec: SamplerSpec) -> dict[str, str | bool]:
+    """Return the settings of the noise schedule that `spec` changes."""
+    asked: dict[str, str | bool] = {}
+    if spec.spacing != "model":
+        asked["timestep_spacing"] = spec.spacing
+    if spec.terminal_snr == "zero":
+        asked["rescale_betas_zero_snr"] = True
+    known = {*inspect.signature(family).parameters}
+    if issubclass(family, diffusers.LCMScheduler):
+        known -= {"timestep_spacing"}  # it takes the setting, and ignores it
+    if strange := sorted(asked.keys() - known):
+        raise ValueError(
+            f"sampler: {family.__name__} has no {' and no '.join(strange)}; leave spacing and terminal_snr"
+        )
+    return asked
+
+
+def _check_first_step(chosen: Scheduler, spec: SamplerSpec) -> None:
+    """Refuse to ask an epsilon model for the clean picture where the state holds nothing of it."""
+    config = chosen.config
+    if not config.get("rescale_betas_zero_snr") or config.get("prediction_type") != "epsilon":
+        return
+    chosen.set_timesteps(spec.steps)
+    if float(chosen.timesteps[0]) == config.num_train_timesteps - 1:
+        raise ValueError(
+            f"sampler: at zero terminal SNR the first step, {float(chosen.timesteps[0]):g}, is pure noise, of which an "
+            "epsilon prediction says nothing; set spacing='leading', or use a model that predicts v"
+        )
 
 
 def _check(own: Scheduler, spec: SamplerSpec) -> None:

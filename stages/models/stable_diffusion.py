@@ -9,14 +9,14 @@ from typing_extensions import override
 from stages.models.generator import Stepwise
 from stages.sampling.loop import Condition
 from stages.sampling.spec import SamplerSpec
-from stages.tensors import Latents, Time
+from stages.tensors import Latents, Output, Time
 
 
 class StableDiffusion(Stepwise):
-    """Stable Diffusion 1.x and 2.x (epsilon or v), and latent consistency models."""
+    """Stable Diffusion 1.x and 2.x (epsilon or v), twins with a learned variance, and latent consistency models."""
 
     @override
-    def predict(self, x: Latents, t: Time, condition: Condition) -> Latents:
+    def predict(self, x: Latents, t: Time, condition: Condition) -> Output:
         output: Tensor = self.pipe.unet(
             x.to(self.dtype),
             t,

@@ -13,7 +13,7 @@ from stages.models.generator import Pipe, Stepwise, from_centred
 from stages.models.placement import Placement
 from stages.sampling.loop import Condition
 from stages.sampling.spec import SamplerSpec
-from stages.tensors import Latents, Pixels, Time
+from stages.tensors import Latents, Output, Pixels, Time
 
 CLASS_NAMES = "classes.json"
 
@@ -69,18 +69,10 @@ class LabelledNetwork(Labelled):
         self.classes, self.null = class_inputs(pipe, self.network.config)
 
     @override
-    def predict(self, x: Latents, t: Time, condition: Condition) -> Latents:
+    def predict(self, x: Latents, t: Time, condition: Condition) -> Output:
         labels = {"class_labels": condition["label"]} if condition else {}
         output: Tensor = self.network(x.to(self.dtype), timestep=t.expand(len(x)), **labels, return_dict=False)[0]
-        return output[:, : x.shape[1]].float()  # the rest is a learned variance
-
-    @override
-    def check(self, sampler: SamplerSpec) -> None:
-        super().check(sampler)
-        own = self.pipe.scheduler
-        ancestral = sampler.scheduler == "ddpm" or (sampler.scheduler == "model" and "DDPM" in type(own).__name__)
-        if ancestral and str(own.config.get("variance_type", "")).startswith("learned"):
-            raise ValueError("sampler: 'ddpm' needs this model's learned variance, which is not used here; use 'ddim'")
+        return output.float()
 
     @override
     def latent_shape(self, size_px: int | None) -> tuple[int, int, int]:
@@ -122,7 +114,7 @@ def class_inputs(pipe: Pipe, config: FrozenDict) -> tuple[dict[str, int], int | 
     if kind not in (None, "timestep"):
         raise ValueError(f"expected classes by number, found class_embed_type={kind!r}")
     names = getattr(pipe, "labels", None) or class_names(Path(pipe.config.get("_name_or_path") or ""))
-    if transformer := config.get("num_embeds_ada_norm"):
+    if (transformer := config.get("num_embeds_ada_norm")) is not None:  # 0 classes, and the input of none
         return names or {str(number): number for number in range(transformer)}, transformer
     inputs = config.get("num_class_embeds") or (len(names) if kind else 0)
     names = names or {str(number): number for number in range(inputs)}

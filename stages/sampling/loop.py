@@ -1,12 +1,13 @@
 """The sampling loop: one trajectory per row, from unit-variance noise to a clean latent."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from stages.tensors import Latents, Time
+from stages.sampling.variance import guided_mean
+from stages.tensors import Latents, Output, Time
 
 Condition: TypeAlias = dict[str, Tensor]
 """What a model is conditioned on: named tensors, one entry per row."""
@@ -14,15 +15,15 @@ Condition: TypeAlias = dict[str, Tensor]
 Noise: TypeAlias = Sequence[torch.Generator]
 """One generator per row, on the CPU."""
 
-Prediction: TypeAlias = Callable[[Latents, Time], Latents]
+Prediction: TypeAlias = Callable[[Latents, Time], Output]
 
 
 @runtime_checkable
 class Denoiser(Protocol):
     """The network that a scheduler asks at every step."""
 
-    def predict(self, x: Latents, t: Time, condition: Condition) -> Latents:
-        """Return epsilon, v or the flow: whatever the model's scheduler expects."""
+    def predict(self, x: Latents, t: Time, condition: Condition) -> Output:
+        """Return epsilon, v or the flow, and a learned variance: whatever the model's scheduler expects."""
 
 
 @runtime_checkable
@@ -37,15 +38,41 @@ class Schedule(Protocol):
     def scale(self, x: Latents, t: Time) -> Latents:
         """Return the model's input for the state `x`."""
 
-    def step(self, output: Latents, t: Time, x: Latents, noise: Noise) -> Latents:
+    def step(self, output: Output, t: Time, x: Latents, noise: Noise) -> Latents:
         """Return the next state; what it draws comes from `noise`, row by row."""
 
 
-def sample(schedule: Schedule, predict: Prediction, latents: Latents, noise: Noise) -> Latents:
+class Moment(NamedTuple):
+    """One call of the network, and the step that it leads to."""
+
+    schedule: Schedule
+    number: int
+    """Calls before this one."""
+    t: Time
+    x: Latents
+    seen: Latents
+    """The network's input for the state `x`."""
+    output: Latents
+    after: Latents
+    """The next state."""
+
+
+Observer: TypeAlias = Callable[[Moment], None]
+"""What looks on while a batch is drawn; it changes nothing."""
+
+
+def sample(
+    schedule: Schedule, predict: Prediction, latents: Latents, noise: Noise, observe: Observer | None = None
+) -> Latents:
     """Return the clean latents that the trajectories from `latents` (unit variance) end in."""
     x = schedule.start(latents)
-    for t in schedule.timesteps:
-        x = schedule.step(predict(schedule.scale(x, t), t), t, x, noise)
+    for number, t in enumerate(schedule.timesteps):
+        seen = schedule.scale(x, t)
+        output = predict(seen, t)
+        after = schedule.step(output, t, x, noise)
+        if observe is not None:
+            observe(Moment(schedule, number, t, x, seen, output, after))
+        x = after
     return x
 
 
@@ -53,15 +80,16 @@ def guided(denoiser: Denoiser, conditional: Condition, unconditional: Condition,
     """Return the prediction under classifier-free guidance: Ho & Salimans 2022 (arXiv:2207.12598), Eq. 6.
 
     The paper's w is scale - 1. Costs two rows of the network per row, and one at scale 1 (conditional only) and at 0
-    (unconditional only). diffusers takes every scale up to 1 as 1; here a scale between 0 and 1 interpolates.
+    (unconditional only). diffusers takes every scale up to 1 as 1; here a scale between 0 and 1 interpolates. Only the
+    mean is guided: a learned variance is that of the branch with the prompt (at scale 0, of the only one).
     """
     if scale in (0, 1):
         return unguided(denoiser, conditional if scale else unconditional)
     both = {name: torch.cat([unconditional[name], conditional[name]]) for name in conditional}
 
-    def predict(x: Latents, t: Time) -> Latents:
+    def predict(x: Latents, t: Time) -> Output:
         without, with_prompt = denoiser.predict(torch.cat([x, x]), t, both).chunk(2)
-        return without + scale * (with_prompt - without)
+        return guided_mean(without, with_prompt, scale, x.shape[1])
 
     return predict
 
@@ -69,3 +97,8 @@ def guided(denoiser: Denoiser, conditional: Condition, unconditional: Condition,
 def unguided(denoiser: Denoiser, condition: Condition) -> Prediction:
     """Return the plain prediction under `condition`."""
     return lambda x, t: denoiser.predict(x, t, condition)
+
+
+def mean_only(predict: Prediction) -> Prediction:
+    """Return the prediction without the learned variance that the network may have."""
+    return lambda x, t: predict(x, t)[:, : x.shape[1]]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from stages.base import Spec
 from stages.sampling.measurement import Measurement
+from stages.sampling.upsampling import Upsampling
 
 SchedulerName: TypeAlias = Literal[
     "model",
@@ -46,11 +47,33 @@ class SamplerSpec(Spec):
         exclude_if=lambda value: value is None,  # the ids of samples without one stay as they were
         description="What the picture must agree with: an inverse problem; null draws freely.",
     )
+    upsampling: Upsampling | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="The second stage of a pixel model that has one; null draws the small picture of the first alone.",
+    )
+    spacing: Literal["model", "leading", "trailing", "linspace"] = Field(
+        "model",
+        exclude_if=lambda value: value == "model",
+        description="Which training steps are visited (arXiv:2305.08891, Table 2); 'model' is the model's own.",
+    )
+    terminal_snr: Literal["trained", "zero"] = Field(
+        "trained",
+        exclude_if=lambda value: value == "trained",
+        description="'zero' rescales the noise schedule to end in pure noise (arXiv:2305.08891, Alg. 1); the network's "
+        "time steps then carry more noise than they did in training.",
+    )
 
     @model_validator(mode="after")
     def _eta_needs_ddim(self) -> "SamplerSpec":
         if self.eta and self.scheduler != "ddim":
             raise ValueError(f"eta={self.eta} needs scheduler='ddim', but the scheduler is {self.scheduler!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _measurement_is_of_one_stage_as_trained(self) -> "SamplerSpec":
+        if self.measurement and (self.upsampling or self.terminal_snr != "trained"):
+            raise ValueError("measurement: expected neither upsampling nor terminal_snr='zero', found one of them")
         return self
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@ import diffusers
 import pytest
 import torch
 
-from stages.models.schedules import CLASSES, DiffusersSchedule, choose, schedule
+from stages.models.schedules import CLASSES, DiffusersSchedule, choose, learns_variance, schedule
 from stages.sampling import SamplerSpec
 from stages.sampling.heun import Heun
 from stages.sampling.inverse import FollowedSchedule
@@ -12,6 +12,8 @@ EPSILON = diffusers.PNDMScheduler()
 FLOW = diffusers.FlowMatchEulerDiscreteScheduler()
 LCM = diffusers.LCMScheduler()
 EDM = diffusers.EDMEulerScheduler()
+V = diffusers.DDIMScheduler(prediction_type="v_prediction", clip_sample=False)
+ZERO = "at zero terminal SNR the first step, 999, is pure noise, of which an epsilon prediction says nothing"
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, in Euler
 
@@ -41,6 +43,13 @@ def test_a_models_own_clipping_stays():
         (EPSILON, {"scheduler": "edm_dpmpp"}, "'edm_dpmpp' cannot run a model that predicts epsilon"),
         (LCM, {"steps": 51}, "at most 50 steps, but steps=51"),
         (EPSILON, {"scheduler": "lcm", "steps": 60}, "at most 50 steps, but steps=60"),
+        (EPSILON, {"steps": 3}, "PNDM of this model warms up over 4 steps, but steps=3"),
+        (EPSILON, {"scheduler": "ddim", "terminal_snr": "zero", "spacing": "trailing"}, ZERO),
+        (EPSILON, {"scheduler": "euler", "terminal_snr": "zero", "spacing": "linspace"}, ZERO),
+        (diffusers.DDPMScheduler(rescale_betas_zero_snr=True, timestep_spacing="trailing"), {}, ZERO),
+        (EPSILON, {"terminal_snr": "zero"}, "PNDMScheduler has no rescale_betas_zero_snr"),
+        (EDM, {"spacing": "trailing"}, "EDMEulerScheduler has no timestep_spacing; leave spacing"),
+        (LCM, {"spacing": "trailing"}, "LCMScheduler has no timestep_spacing"),
         (diffusers.DDPMScheduler(num_train_timesteps=100), {"steps": 101}, "at most 100 steps, but steps=101"),
     ],
     ids=str,
@@ -75,3 +84,39 @@ def test_what_can_follow_a_measurement_ends_in_a_clean_state(own, name):
     growth = [made.growth(number) for number in range(5)]
     assert growth == sorted(growth, reverse=True)
     assert growth[-1] == 1.0
+
+
+@pytest.mark.parametrize(("own", "spacing"), [(V, "trailing"), (V, "linspace"), (EPSILON, "leading")], ids=str)
+@pytest.mark.parametrize("name", ["ddim", "ddpm"])
+def test_zero_terminal_snr_where_the_model_can_start(own, spacing, name):
+    """arXiv:2305.08891: at the last training step nothing of the picture is left, where the steps reach it."""
+    spec = SamplerSpec(scheduler=name, steps=20, terminal_snr="zero", spacing=spacing)
+    scheduler = choose(own, spec)
+    assert scheduler.alphas_cumprod[-1] == 0
+    made = schedule(own, spec, {"num_inference_steps": 20}, torch.device("cpu"))
+    x, noise = torch.ones(1, 4, 2, 2), [torch.Generator()]
+    for t in made.timesteps:
+        x = made.step(0.1 * x, t, x, noise)
+    assert x.isfinite().all()
+    assert (made.timesteps[0] == 999) == (spacing != "leading")
+
+
+def test_a_learned_variance_is_used_by_ddpm_alone_and_dpm_solver_is_not_told_of_it():
+    own = diffusers.DDPMScheduler(variance_type="learned_range", clip_sample=False)
+    learning = [
+        name
+        for name in CLASSES
+        if name[:3] not in ("edm", "flo") and learns_variance(choose(own, SamplerSpec(scheduler=name)))
+    ]
+    assert learning == ["ddpm"]
+    assert choose(own, SamplerSpec(scheduler="dpmpp")).config.variance_type is None
+
+
+@pytest.mark.parametrize("name", ["model", "ddim", "ddpm", "pndm", "euler", "euler_ancestral", "dpmpp", "lcm", "heun"])
+def test_growth_is_the_size_of_the_state_beside_the_variance_preserving_one(name):
+    """Noise alone: in its own unit the state's deviation is that of clean + sigma noise, or 1."""
+    spec = SamplerSpec(scheduler=name, steps=10)
+    made = schedule(EPSILON, spec, {"num_inference_steps": 10}, torch.device("cpu"))
+    x = made.start(torch.ones(1, 1, 1, 1))
+    assert x.item() == pytest.approx(made.growth(-1), rel=0.02)
+    assert made.growth(len(made.timesteps) - 1) == pytest.approx(1.0, abs=0.01)

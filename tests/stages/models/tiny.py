@@ -19,6 +19,9 @@ from transformers import (
     T5TokenizerFast,
 )
 
+from stages.models.pixel_text import PixelTextPipeline
+from tests.stages.models.glide.models import TinyGlide
+
 TOKENS = 16
 
 
@@ -243,6 +246,66 @@ def latent_unconditional() -> diffusers.LDMPipeline:
     return diffusers.LDMPipeline(vqvae=vqvae, unet=pixel_network(), scheduler=diffusers.DDIMScheduler())
 
 
+def latent_learned() -> diffusers.StableDiffusionPipeline:
+    """A learned variance in latents."""
+    scheduler = diffusers.DDPMScheduler(**NOISE, variance_type="learned_range", clip_sample=False, steps_offset=1)
+    return _stable_diffusion(diffusers.StableDiffusionPipeline, scheduler, unet(out_channels=8))
+
+
+COSINE = {"beta_schedule": "squaredcos_cap_v2", "clip_sample": True, "timestep_spacing": "linspace"}
+
+
+def pixel_text(outputs: int = 6) -> PixelTextPipeline:
+    learned = {"variance_type": "learned_range"} if outputs == 6 else {}
+    return PixelTextPipeline(
+        unet=unet(in_channels=3, out_channels=outputs),
+        text_encoder=clip_text(),
+        tokenizer=clip_tokenizer(),
+        scheduler=diffusers.DDPMScheduler(**COSINE, **learned),
+        upsampler=unet(in_channels=6, out_channels=6, sample_size=16),
+        upsampler_scheduler=diffusers.DDPMScheduler(variance_type="learned_range", timestep_spacing="linspace"),
+    )
+
+
+def _floyd(inputs: int, **settings: object) -> dict[str, object]:
+    """DeepFloyd IF's parts, its architecture in small."""
+    network = unet(
+        in_channels=inputs,
+        out_channels=6,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        encoder_hid_dim=32,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=2,
+        cross_attention_norm="group_norm",
+        resnet_time_scale_shift="scale_shift",
+        act_fn="gelu",
+        **settings,
+    )
+    encoder, tokenizer = t5()
+    scheduler = diffusers.DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        variance_type="learned_range",
+        thresholding=True,
+        dynamic_thresholding_ratio=0.95,
+        sample_max_value=1.5,
+    )
+    off = dict.fromkeys(("safety_checker", "feature_extractor", "watermarker"))
+    parts = {"unet": network, "text_encoder": encoder, "tokenizer": tokenizer, "scheduler": scheduler}
+    return parts | off | {"requires_safety_checker": False}
+
+
+def deep_floyd() -> diffusers.IFPipeline:
+    return diffusers.IFPipeline(**_floyd(3))
+
+
+def deep_floyd_second() -> diffusers.IFSuperResolutionPipeline:
+    noising = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    parts = _floyd(6, sample_size=16, class_embed_type="timestep", mid_block_scale_factor=1.414)
+    return diffusers.IFSuperResolutionPipeline(**parts, image_noising_scheduler=noising)
+
+
 FAMILIES = {
     "stable_diffusion_1": stable_diffusion_1,
     "stable_diffusion_2": stable_diffusion_2,
@@ -258,7 +321,14 @@ FAMILIES = {
     "pixel_ddpm": lambda: pixels(pixel_network(), diffusers.DDPMScheduler()),
     "dit": dit,
     "latent_unconditional": latent_unconditional,
+    "latent_learned": latent_learned,
+    "pixel_text": pixel_text,
+    "pixel_text_fixed": lambda: pixel_text(outputs=3),
+    "deep_floyd": deep_floyd,
+    "glide": TinyGlide,
 }
+
+SECOND_STAGES = {"deep_floyd_second": deep_floyd_second}
 
 CLASSES = {"pixel_unet": ["circle", "square", "heart"], "pixel_transformer": ["circle", "square", "heart"]}
 
@@ -267,7 +337,7 @@ def save(family: str, folder: str) -> None:
     """Write the family's model, with weights that a fixed seed gives."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        FAMILIES[family]().save_pretrained(folder)
+        (FAMILIES | SECOND_STAGES)[family]().save_pretrained(folder)
     if family in CLASSES:
         (Path(folder) / "classes.json").write_text(json.dumps(CLASSES[family]))
     if family == "dit":  # as its authors publish it

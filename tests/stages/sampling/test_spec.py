@@ -5,6 +5,7 @@ from stages.degradations import BoxInpainting, SuperResolution
 from stages.degradations.pictures import FolderPicture
 from stages.sampling import SamplerSpec, parse
 from stages.sampling.measurement import Measurement
+from stages.sampling.upsampling import Upsampling
 
 BOX = Measurement(operator=BoxInpainting())
 FOLDER = Measurement(
@@ -17,6 +18,8 @@ TABLE = [
     SamplerSpec(scheduler="heun", steps=18, guidance=1),
     SamplerSpec(scheduler="edm_euler", measurement=BOX),
     SamplerSpec(measurement=FOLDER),
+    SamplerSpec(upsampling=Upsampling(steps="fast27", temperature=0.997), steps=100, guidance=3),
+    SamplerSpec(scheduler="ddim", spacing="trailing", terminal_snr="zero", upsampling=Upsampling(steps=5)),
 ]
 
 
@@ -41,6 +44,13 @@ def test_survives_json(spec):
         {"scheduler": "heun", "measurement": BOX},
         {"scheduler": "ddim", "eta": 0.1, "measurement": BOX},
         {"measurement": {"operator": {"kind": "forgetting"}}},
+        {"scheduler": "ddim", "measurement": BOX, "upsampling": {}},
+        {"scheduler": "ddim", "measurement": BOX, "terminal_snr": "zero"},
+        {"upsampling": {"steps": "fast28"}},
+        {"upsampling": {"steps": 0}},
+        {"upsampling": {"temperature": -1}},
+        {"spacing": "logarithmic"},
+        {"terminal_snr": 0},
         {"measurement": {"operator": {"kind": "box_inpainting"}, "gradient_of": "squared_norm"}},
     ],
     ids=str,
@@ -50,8 +60,8 @@ def test_bad_settings_are_refused(settings):
         SamplerSpec(**settings)
 
 
-def test_no_measurement_leaves_the_samples_id_as_it_was():
-    assert "measurement" not in SamplerSpec().canonical()
+def test_what_is_not_asked_for_leaves_the_samples_id_as_it_was():
+    assert not {"measurement", "upsampling", "spacing", "terminal_snr"} & SamplerSpec().model_dump().keys()
     assert SamplerSpec(measurement=BOX).fingerprint() != SamplerSpec().fingerprint()
 
 
@@ -60,3 +70,9 @@ def test_the_step_size_is_the_operators_own_unless_given():
     assert BOX.step_size == 0.5
     assert Measurement(operator=SuperResolution()).step_size == 0.3
     assert FOLDER.step_size == 1
+
+
+def test_settings_that_are_null_are_the_models_own():
+    own = Upsampling(scheduler="ddim", steps="fast27", guidance=1.0, temperature=0.997)
+    assert Upsampling().over(own) == own
+    assert Upsampling(steps=5, temperature=0.0).over(own) == own.model_copy(update={"steps": 5, "temperature": 0.0})

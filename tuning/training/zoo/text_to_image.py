@@ -1,153 +1,86 @@
-"""The latent text-to-image model, in Stable Diffusion's own format and with its noise schedule."""
+"""The text-to-image models: in latents, in Stable Diffusion's own format, or in pixels."""
 
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from jaxtyping import Float, Int64
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
+from typing_extensions import override
 
-from stages.base import Spec
-from stages.models.zoo import checksum, world
+from stages.models.pixel_text import PixelTextPipeline
+from stages.models.zoo import checksum
+from tuning.training.pictures import WorldPictures
 from tuning.training.zoo import clip
-from tuning.training.zoo.data import indices, pictures
-from tuning.training.zoo.loop import LoopSpec, Recipe, generator
+from tuning.training.zoo.captioned import CaptionedDiffusion, CaptionedSpec, schedule, unet
+from tuning.training.zoo.data import pictures
 
-GREY, EMPTY = len(world.COLOURS), -1
-"""Columns and row of the table of captions for `no colour` and for `no words`."""
-
-Batch: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
+SIDE = 16
+"""Of latents and of pixel models alike, so that both have the same U-Net but for their channels."""
 
 
-class TextToImageSpec(Spec):
-    """A small U-Net on the autoencoder's latents, conditioned on the CLIP's text tower."""
+class TextToImageSpec(CaptionedSpec):
+    """A small U-Net on the autoencoder's latents or on small pictures, conditioned on the CLIP's text tower."""
 
     kind: Literal["text_to_image"] = "text_to_image"
     channels: tuple[int, ...] = (32, 64, 128)
-    heads: int = 4
-    images: int = Field(default=150_000, ge=1, description="Size of the training set: the first indices of the world.")
-    no_words: float = Field(default=0.1, ge=0, le=1, description="Share of empty captions, for guidance.")
-    no_colour: float = Field(default=0.1, ge=0, le=1, description="Share of captions that do not name the colour.")
-    snr_limit: float = Field(default=5.0, gt=0, description="Min-SNR weighting, Hang et al. 2023 (arXiv:2303.09556).")
-    loop: LoopSpec
+    space: Literal["latent", "pixel"] = Field(
+        "latent",
+        exclude_if=lambda value: value == "latent",
+        description="'pixel': renders box-averaged to 16 x 16, in [-1, 1].",
+    )
+    schedule: Literal["scaled_linear", "linear", "cosine"] = Field(
+        "scaled_linear",
+        exclude_if=lambda value: value == "scaled_linear",
+        description="Noise schedule: Stable Diffusion's, that of Ho et al. 2020, or GLIDE's.",
+    )
 
 
-class TextToImageRecipe(Recipe[TextToImageSpec, UNet2DConditionModel]):
-    """Predict the noise (Ho et al. 2020, arXiv:2006.11239, Alg. 1) at time steps spread evenly over the batch."""
+class TextToImageRecipe(CaptionedDiffusion[TextToImageSpec]):
+    """Four models, one factor apart: latents or pixels, with a fixed variance or a learned one."""
 
     def __init__(self, spec: TextToImageSpec, work: Path, parts: tuple[Path, Path], device: str = "cpu") -> None:
         self.spec, self.device = spec, device
-        vae, self.clip = parts
-        self.vae = AutoencoderKL.from_pretrained(vae)
-        version = checksum(vae / "diffusion_pytorch_model.safetensors")[:12]
-        self.latents = cached_latents(self.vae, spec.images, work / f"latents-{version}.safetensors", device)
-        self.text = caption_table(self.clip).to(device)
-        self.signal = schedule().alphas_cumprod
-        self.pool = ThreadPoolExecutor(2)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.loop.seed)
-            self.module = unet(spec, width=self.text.shape[-1]).to(device, memory_format=torch.channels_last)
+        vae, clip_folder = parts
+        self.discrete = spec.space == "pixel"
+        self.scheduler = schedule(spec.schedule, spec.variance, pixels=self.discrete)
+        if spec.space == "pixel":
+            self.pixels = cached_pixels(spec.images, work / f"pixels-{SIDE}.safetensors")
+        else:
+            self.vae = AutoencoderKL.from_pretrained(vae)
+            version = checksum(vae / "diffusion_pytorch_model.safetensors")[:12]
+            self.latents = cached_latents(self.vae, spec.images, work / f"latents-{version}.safetensors", device)
+        self._prepare(clip_folder, (3 if self.discrete else 4, SIDE, SIDE))
 
-    def loss(self, step: int) -> Tensor:
-        """Return the loss of one step."""
-        return self._error(self._batch(step))
+    @override
+    def network(self, shape: tuple[int, int, int], width: int) -> UNet2DConditionModel:
+        return unet(self.spec, shape, shape[0], width, deepest=len(self.spec.channels) - 1)
 
-    def backward(self, step: int) -> float:
-        """Add the gradients of two halves of the batch, side by side in two threads.
+    @override
+    def clean(self, index: Int64[np.ndarray, " b"]) -> Float[Tensor, "b c h w"]:
+        rows = torch.from_numpy(index)
+        return self.pixels[rows].float() / 127.5 - 1 if self.discrete else self.latents[rows].float()
 
-        On two cores this is faster than two threads inside every operation, which wait for each other a thousand times
-        a step. The sum of two numbers has no order, so the result is still exact.
-        """
-        halves = zip(*(part.chunk(2) for part in self._batch(step)), strict=True)
-
-        def half(parts: Batch) -> float:
-            loss = self._error(parts) / 2
-            torch.autograd.backward(loss)
-            return loss.item()
-
-        return sum(self.pool.map(half, halves))
-
-    def _batch(self, step: int) -> Batch:
-        """Return the step's noisy latents, noise, time steps and captions."""
-        spec, random = self.spec, generator(self.spec.loop.seed, "diffusion", step)
-        index = indices(step, spec.loop.batch, spec.images)
-        latents = self.latents[torch.from_numpy(index)].float()
-        noise = torch.randn(latents.shape, generator=random)
-        time = self._times(random)
-        signal = self.signal[time][:, None, None, None]
-        noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
-        return noisy, noise, time, self._captions(index, random)
-
-    def _error(self, batch: Batch) -> Tensor:
-        """Return the weighted error of the predicted noise."""
-        noisy, noise, time, caption = (part.to(self.device) for part in batch)
-        predicted = self.module(noisy.contiguous(memory_format=torch.channels_last), time, self.text[caption]).sample
-        ratio = (self.signal / (1 - self.signal)).to(self.device)[time][:, None, None, None]
-        weight = ratio.clamp(max=self.spec.snr_limit) / ratio
-        return (weight * (predicted - noise) ** 2).mean()
-
+    @override
     def save(self, module: UNet2DConditionModel, folder: Path) -> None:
-        """Write the folder that `StableDiffusionPipeline.from_pretrained` loads."""
-        StableDiffusionPipeline(
-            vae=self.vae,
-            text_encoder=clip.text_model(self.clip),
-            tokenizer=CLIPTokenizer.from_pretrained(self.clip),
-            unet=module,
-            scheduler=schedule(),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        ).save_pretrained(folder)
-
-    def _times(self, random: torch.Generator) -> Int64[Tensor, " b"]:
-        """One time step from each of b equal stretches of the schedule."""
-        batch, steps = self.spec.loop.batch, len(self.signal)
-        times = (torch.arange(batch) + torch.rand(batch, generator=random)) * steps / batch
-        return times.long().clamp(max=steps - 1)[torch.randperm(batch, generator=random)]
-
-    def _captions(self, index: Int64[np.ndarray, " b"], random: torch.Generator) -> Int64[Tensor, " b"]:
-        """Return each render's row in the table of captions, some without colour and some without words."""
-        chance = torch.rand(len(index), generator=random)
-        label, colour = torch.from_numpy(world.labels(index)), torch.from_numpy(world.colours(index))
-        plain = (chance >= self.spec.no_words) & (chance < self.spec.no_words + self.spec.no_colour)
-        row = label * (GREY + 1) + torch.where(plain, GREY, colour)
-        return torch.where(chance < self.spec.no_words, len(self.text) + EMPTY, row)
-
-
-def unet(spec: TextToImageSpec, width: int) -> UNet2DConditionModel:
-    """Return an untrained U-Net with cross-attention below its first level."""
-    deeper = len(spec.channels) - 1
-    return UNet2DConditionModel(
-        sample_size=16,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=spec.channels,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * deeper),
-        up_block_types=(*("CrossAttnUpBlock2D",) * deeper, "UpBlock2D"),
-        cross_attention_dim=width,
-        attention_head_dim=spec.heads,  # diffusers' name for the number of heads
-        norm_num_groups=8,
-    )
-
-
-def schedule() -> DDIMScheduler:
-    """Return Stable Diffusion's noise schedule."""
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
+        """Write the folder that `StableDiffusionPipeline.from_pretrained` loads; in pixels `PixelTextPipeline`'s."""
+        parts = {
+            "unet": module,
+            "text_encoder": clip.text_model(self.clip),
+            "tokenizer": CLIPTokenizer.from_pretrained(self.clip),
+            "scheduler": self.scheduler,
+        }
+        if self.discrete:
+            PixelTextPipeline(**parts).save_pretrained(folder)
+            return
+        off = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        StableDiffusionPipeline(vae=self.vae, **parts, **off).save_pretrained(folder)
 
 
 @torch.no_grad()
@@ -167,10 +100,12 @@ def cached_latents(vae: AutoencoderKL, images: int, cache: Path, device: str = "
     return latents
 
 
-@torch.no_grad()
-def caption_table(folder: Path) -> Float[Tensor, "caption t d"]:
-    """Return the text tower's states of every caption: classes by (colours, then no colour), and last the empty one."""
-    texts = [world.caption(thing, colour) for thing in world.CLASSES for colour in (*world.COLOURS, "")]
-    ids = clip.tokenize(CLIPTokenizer.from_pretrained(folder), [*texts, ""])
-    states: Tensor = clip.text_model(folder)(ids).last_hidden_state
-    return states
+def cached_pixels(images: int, cache: Path) -> Tensor:
+    """Return the first `images` renders, box-averaged, as bytes [n 3 16 16], from the cache if it has them."""
+    if cache.exists() and len(pixels := load_file(cache)["pixels"]) == images:
+        return pixels
+    small = WorldPictures(side_px=SIDE, count=images).load(np.arange(images)).images
+    pixels = torch.from_numpy(small).permute(0, 3, 1, 2).contiguous()
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"pixels": pixels}, cache)
+    return pixels

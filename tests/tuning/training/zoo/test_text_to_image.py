@@ -1,0 +1,163 @@
+"""The four text-to-image models, one factor apart, and the second stage of the pixel ones."""
+
+import json
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from stages.models.generator import step_noise
+from stages.models.loading import load_generator
+from stages.models.spec import ModelSpec
+from stages.models.zoo import card
+from stages.sampling import SamplerSpec
+from stages.sampling.upsampling import Upsampling
+from tests.tuning.training.zoo.test_loop import LOOP, clip, vae
+from tuning.training.zoo.data import pictures
+from tuning.training.zoo.loop import Loop, Recipe
+from tuning.training.zoo.settings import SETTINGS
+from tuning.training.zoo.text_to_image import TextToImageRecipe, TextToImageSpec
+from tuning.training.zoo.upsampler import UpsamplerRecipe, UpsamplerSpec, add_upsampler
+
+SMALL = {"channels": (8, 16), "heads": 2, "images": 24, "loop": LOOP}
+MODELS = {
+    "latent": {},
+    "latent-learned": {"variance": "learned_range"},
+    "pixel": {"space": "pixel", "schedule": "cosine"},
+    "pixel-learned": {"space": "pixel", "schedule": "cosine", "variance": "learned_range"},
+}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """The parts that every model is built on."""
+    folder = tmp_path_factory.mktemp("parts")
+    for recipe, name in ((vae(folder), "vae"), (clip(folder), "clip")):
+        recipe.save(recipe.module, folder / name)
+    return folder
+
+
+def recipe_of(name, work):
+    if name == "upsampler":
+        return UpsamplerRecipe(UpsamplerSpec(**SMALL, deepest=1), work / "clip")
+    return TextToImageRecipe(TextToImageSpec(**SMALL, **MODELS[name]), work, (work / "vae", work / "clip"))
+
+
+@pytest.mark.parametrize("name", [*MODELS, "upsampler"])
+class TestLaws:
+    def test_resumed_training_is_straight_training(self, name, work, tmp_path):
+        straight = Loop(recipe_of(name, work), LOOP, tmp_path / "straight.pt")
+        losses = straight.run()
+        stopped = Loop(recipe_of(name, work), LOOP, tmp_path / "stopped.pt").run(3)
+        resumed = Loop(recipe_of(name, work), LOOP, tmp_path / "stopped.pt")
+        assert stopped + resumed.run() == losses
+        both = zip(straight.recipe.module.parameters(), resumed.recipe.module.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in both)
+
+    def test_halves_add_up_to_the_whole(self, name, work):
+        whole, halves = recipe_of(name, work), recipe_of(name, work)
+        assert halves.backward(0) == pytest.approx(Recipe.backward(whole, 0), rel=1e-5)
+        for one, other in zip(whole.module.parameters(), halves.module.parameters(), strict=True):
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5)
+
+    def test_the_settings_survive_json(self, name, work):
+        spec = recipe_of(name, work).spec
+        assert type(spec).model_validate_json(spec.canonical()) == spec
+
+
+@pytest.mark.parametrize("name", ["latent-learned", "pixel-learned", "upsampler"])
+def test_the_mean_learns_from_the_simple_loss_alone(name, work):
+    """At the network's output: with the variational bound and without, the gradient of epsilon is the same bits."""
+    recipe = recipe_of(name, work)
+    clean, noise, time, _ = recipe._batch(0)
+    channels = clean.shape[1]
+    output = torch.randn(len(clean), 2 * channels, *clean.shape[2:], generator=torch.Generator().manual_seed(0))
+    output.requires_grad_()
+    recipe.hybrid(output, clean, noise, time).backward()
+    fixed = recipe.spec.model_copy(update={"variance": "fixed"})
+    recipe.spec = fixed
+    mean = output.detach()[:, :channels].requires_grad_()
+    recipe.hybrid(mean, clean, noise, time).backward()
+    assert torch.equal(output.grad[:, :channels], mean.grad)
+    assert (output.grad[:, channels:] != 0).any()
+
+
+@pytest.mark.parametrize(("one", "other"), [("latent", "latent-learned"), ("pixel", "pixel-learned")])
+def test_a_pair_sees_the_same_batches(one, other, work):
+    for a, b in zip(recipe_of(one, work)._batch(3), recipe_of(other, work)._batch(3), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_all_four_have_the_same_network_but_for_channels(work):
+    shapes = {}
+    for name in MODELS:
+        weights = recipe_of(name, work).module.state_dict()
+        shapes[name] = {key: x.shape for key, x in weights.items() if key.split(".")[0] not in ("conv_in", "conv_out")}
+    assert all(found == shapes["latent"] for found in shapes.values())
+
+
+def test_pixels_are_box_averaged_renders(work):
+    clean = recipe_of("pixel", work).clean(np.arange(4))
+    averaged = torch.nn.functional.avg_pool2d(pictures(np.arange(4)), 4) * 2 - 1
+    torch.testing.assert_close(clean, averaged, atol=1.01 / 127.5, rtol=0)  # Pillow rounds twice
+    torch.testing.assert_close((clean + 1) * 127.5, ((clean + 1) * 127.5).round(), atol=1e-4, rtol=0)
+    assert clean.shape == (4, 3, 16, 16)
+
+
+def test_the_second_stage_sees_the_saved_small_picture(work):
+    recipe = recipe_of("upsampler", work)
+    clean = recipe.clean(np.arange(2))
+    (seen,) = recipe.beside(clean)
+    assert seen.shape == clean.shape == (2, 3, 64, 64)
+    assert (torch.nn.functional.avg_pool2d(seen - clean, 4).abs().mean()) < 0.05
+
+
+def test_the_shipped_models_settings_stay_as_they_were():
+    """New fields do not show where they are at rest: checkpoints and cards of older models stay valid."""
+    old = SETTINGS["text-to-image"]
+    assert not {"space", "variance", "schedule", "vlb_weight"} & json.loads(old.canonical()).keys()
+    assert card("text-to-image").settings["text-to-image"] == old.model_dump(mode="json")
+
+
+def draw(folder, **settings):
+    generator = load_generator(ModelSpec(model=str(folder)))
+    spec = SamplerSpec(**{"steps": 4, "guidance": 2.0} | settings)
+    generator.check(spec)
+    x = torch.randn(2, *generator.latent_shape(None), generator=torch.Generator().manual_seed(0))
+    prompts = ["a photo of a red circle", "a photo of a fish"]
+    return generator.draw(x, prompts, spec, [step_noise(n) for n in range(2)])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_saved_draws(name, work, tmp_path):
+    recipe = recipe_of(name, work)
+    recipe.save(recipe.module, tmp_path)
+    side = 64 if name.startswith("latent") else 16
+    for scheduler in ("model", "ddim", "ddpm"):
+        drawn = draw(tmp_path, scheduler=scheduler)
+        assert drawn.shape == (2, side, side, 3)
+        assert drawn.isfinite().all()
+    own = json.loads((tmp_path / "scheduler" / "scheduler_config.json").read_text())
+    assert (own.get("variance_type") == "learned_range") == name.endswith("learned")
+    assert own["clip_sample"] == name.startswith("pixel")
+
+
+def test_the_latent_twin_is_a_plain_stable_diffusion_pipeline(work, tmp_path):
+    recipe = recipe_of("latent-learned", work)
+    recipe.save(recipe.module, tmp_path)
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path)
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe.unet.config.out_channels == 8
+    assert isinstance(pipe.scheduler, diffusers.DDPMScheduler)
+    picture = pipe("a photo of a red circle", num_inference_steps=2, guidance_scale=1.0, output_type="np").images
+    assert picture.shape == (1, 64, 64, 3)
+
+
+def test_an_upsampler_joins_a_pixel_model(work, tmp_path):
+    for name in ("pixel-learned", "upsampler"):
+        recipe = recipe_of(name, work)
+        recipe.save(recipe.module, tmp_path / name)
+    add_upsampler(tmp_path / "pixel-learned", tmp_path / "upsampler", tmp_path / "both")
+    assert draw(tmp_path / "both", upsampling=Upsampling(steps=2)).shape == (2, 64, 64, 3)
+    assert torch.equal(draw(tmp_path / "both"), draw(tmp_path / "pixel-learned"))

@@ -1,0 +1,200 @@
+"""What the text-conditioned diffusion models of the zoo have in common: captions, noise, loss, halves of a batch."""
+
+from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from jaxtyping import Float, Int64
+from pydantic import Field
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from stages.base import Spec
+from stages.models.zoo import world
+from tuning.training.zoo import clip
+from tuning.training.zoo.data import indices
+from tuning.training.zoo.loop import LoopSpec, Recipe, generator
+from tuning.training.zoo.variational import VariationalBound
+
+GREY, EMPTY = len(world.COLOURS), -1
+"""Columns and row of the table of captions for `no colour` and for `no words`."""
+
+Batch: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
+BETAS: dict[str, dict[str, str | float | int]] = {
+    # Stable Diffusion's
+    "scaled_linear": {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1},
+    "linear": {"beta_schedule": "linear"},
+    "cosine": {"beta_schedule": "squaredcos_cap_v2"},
+}
+
+
+class CaptionedSpec(Spec):
+    """How a U-Net with cross-attention is trained on renders and their captions."""
+
+    channels: tuple[int, ...]
+    heads: int = 4
+    images: int = Field(default=150_000, ge=1, description="Size of the training set: the first indices of the world.")
+    no_words: float = Field(default=0.1, ge=0, le=1, description="Share of empty captions, for guidance.")
+    no_colour: float = Field(default=0.1, ge=0, le=1, description="Share of captions that do not name the colour.")
+    snr_limit: float = Field(default=5.0, gt=0, description="Min-SNR weighting, Hang et al. 2023 (arXiv:2303.09556).")
+    variance: Literal["fixed", "learned_range"] = Field(
+        "fixed",
+        exclude_if=lambda value: value == "fixed",  # the settings of models without these fields stay as they were
+        description="Whether the network also learns its variance, between those of its two bounds.",
+    )
+    vlb_weight: float = Field(
+        0.001, gt=0, exclude_if=lambda value: value == 0.001, description="Lambda of the variational bound."
+    )
+    loop: LoopSpec
+
+
+S = TypeVar("S", bound=CaptionedSpec)
+
+
+class CaptionedDiffusion(Recipe[S, UNet2DConditionModel]):
+    """Predict the noise (Ho et al. 2020, arXiv:2006.11239, Alg. 1) at time steps spread evenly over the batch.
+
+    A learned variance adds the variational bound: Nichol & Dhariwal 2021 (arXiv:2102.09672), Eq. 16.
+    """
+
+    device: str
+    scheduler: DDIMScheduler | DDPMScheduler
+    discrete: bool
+    """Whether what is drawn are pixels of 256 values."""
+
+    def _prepare(self, clip_folder: Path, shape: tuple[int, int, int]) -> None:
+        """Make the untrained network, for clean pictures of this shape."""
+        spec = self.spec
+        self.clip, self.text = clip_folder, caption_table(clip_folder).to(self.device)
+        self.signal = self.scheduler.alphas_cumprod
+        self.bound = VariationalBound(self.signal, discrete=self.discrete)
+        self.pool = ThreadPoolExecutor(2)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.loop.seed)
+            module = self.network(shape, self.text.shape[-1])
+            self.module = module.to(self.device, memory_format=torch.channels_last)
+
+    @abstractmethod
+    def network(self, shape: tuple[int, int, int], width: int) -> UNet2DConditionModel:
+        """Return the untrained network for texts of this width."""
+
+    @abstractmethod
+    def clean(self, index: Int64[np.ndarray, " b"]) -> Float[Tensor, "b c h w"]:
+        """Return what the network learns to draw of each render."""
+
+    def beside(self, clean: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b c h w"]]:  # noqa: ARG002
+        """Return what else the network sees, as further channels."""
+        return []
+
+    def loss(self, step: int) -> Tensor:
+        """Return the loss of one step."""
+        return self._error(self._batch(step))
+
+    def backward(self, step: int) -> float:
+        """Add the gradients of two halves of the batch, side by side in two threads.
+
+        On two cores this is faster than two threads inside every operation, which wait for each other a thousand times
+        a step. The sum of two numbers has no order, so the result is still exact.
+        """
+        halves = zip(*(part.chunk(2) for part in self._batch(step)), strict=True)
+
+        def half(parts: Batch) -> float:
+            loss = self._error(parts) / 2
+            torch.autograd.backward(loss)
+            return loss.item()
+
+        return sum(self.pool.map(half, halves))
+
+    def _batch(self, step: int) -> Batch:
+        """Return the step's clean pictures, noise, time steps and captions."""
+        spec, random = self.spec, generator(self.spec.loop.seed, "diffusion", step)
+        index = indices(step, spec.loop.batch, spec.images)
+        clean = self.clean(index)
+        noise = torch.randn(clean.shape, generator=random)
+        time = self._times(random)
+        return clean, noise, time, self._captions(index, random)
+
+    def _error(self, batch: Batch) -> Tensor:
+        """Return the weighted error of the predicted noise, and the bits of a learned variance."""
+        clean, noise, time, caption = (part.to(self.device) for part in batch)
+        signal = self.signal.to(self.device)[time][:, None, None, None]
+        noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
+        seen = torch.cat([noisy, *self.beside(clean)], dim=1).contiguous(memory_format=torch.channels_last)
+        output = self.module(seen, time, self.text[caption]).sample
+        return self.hybrid(output, clean, noise, time)
+
+    def hybrid(self, output: Tensor, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """Return L_simple, and with a learned variance L_simple + lambda L_vlb, of the network's output."""
+        predicted, v = output.split(clean.shape[1], dim=1) if self.learns else (output, None)
+        ratio = (self.signal / (1 - self.signal)).to(self.device)[time][:, None, None, None]
+        weight = ratio.clamp(max=self.spec.snr_limit) / ratio
+        simple = (weight * (predicted - noise) ** 2).mean()
+        if v is None:
+            return simple
+        share = self.spec.vlb_weight * len(self.signal)
+        return simple + share * self.bound.bits(predicted, v, noise, clean, time).mean()
+
+    @property
+    def learns(self) -> bool:
+        """Whether the network learns its variance."""
+        return self.spec.variance == "learned_range"
+
+    def _times(self, random: torch.Generator) -> Int64[Tensor, " b"]:
+        """One time step from each of b equal stretches of the schedule."""
+        batch, steps = self.spec.loop.batch, len(self.signal)
+        times = (torch.arange(batch) + torch.rand(batch, generator=random)) * steps / batch
+        return times.long().clamp(max=steps - 1)[torch.randperm(batch, generator=random)]
+
+    def _captions(self, index: Int64[np.ndarray, " b"], random: torch.Generator) -> Int64[Tensor, " b"]:
+        """Return each render's row in the table of captions, some without colour and some without words."""
+        chance = torch.rand(len(index), generator=random)
+        label, colour = torch.from_numpy(world.labels(index)), torch.from_numpy(world.colours(index))
+        plain = (chance >= self.spec.no_words) & (chance < self.spec.no_words + self.spec.no_colour)
+        row = label * (GREY + 1) + torch.where(plain, GREY, colour)
+        return torch.where(chance < self.spec.no_words, len(self.text) + EMPTY, row)
+
+
+def unet(
+    spec: CaptionedSpec, shape: tuple[int, int, int], inputs: int, width: int, deepest: int
+) -> UNet2DConditionModel:
+    """Return an untrained U-Net with cross-attention on its `deepest` levels."""
+    channels, side, _ = shape
+    plain = len(spec.channels) - deepest
+    return UNet2DConditionModel(
+        sample_size=side,
+        in_channels=inputs,
+        out_channels=channels * (2 if spec.variance == "learned_range" else 1),
+        block_out_channels=spec.channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * deepest,
+        up_block_types=("CrossAttnUpBlock2D",) * deepest + ("UpBlock2D",) * plain,
+        cross_attention_dim=width,
+        attention_head_dim=spec.heads,  # diffusers' name for the number of heads
+        norm_num_groups=8,
+    )
+
+
+def schedule(betas: str, variance: str, *, pixels: bool) -> DDIMScheduler | DDPMScheduler:
+    """Return how a model is trained and, unless told otherwise, sampled: DDIM, or ancestral with a learned variance.
+
+    Pixels are clipped, and with GLIDE's schedule visited from the last training step, as GLIDE does. Latents are not:
+    nothing bounds their clean prediction, and of the signal 5e-5 is left there.
+    """
+    spacing = {"timestep_spacing": "linspace"} if pixels and betas == "cosine" else {}
+    settings = BETAS[betas] | spacing | {"clip_sample": pixels}
+    if variance == "learned_range":
+        return DDPMScheduler(**settings, variance_type=variance)
+    return DDIMScheduler(**settings, set_alpha_to_one=betas != "scaled_linear")
+
+
+@torch.no_grad()
+def caption_table(folder: Path) -> Float[Tensor, "caption t d"]:
+    """Return the text tower's states of every caption: classes by (colours, then no colour), and last the empty one."""
+    texts = [world.caption(thing, colour) for thing in world.CLASSES for colour in (*world.COLOURS, "")]
+    ids = clip.tokenize(CLIPTokenizer.from_pretrained(folder), [*texts, ""])
+    states: Tensor = clip.text_model(folder)(ids).last_hidden_state
+    return states
