@@ -193,7 +193,8 @@ def recall(question: Memorization, exact: pd.DataFrame) -> Estimate:
     best = vectors(Store(question.spec.store), question.grid, question.lookup, "nearest_score")[:, 0]
     rows = np.flatnonzero(~np.isnan(best))[: question.spec.recall_queries]
     got = dict(zip(question.grid.rows(rows)["sample_id"].tolist(), best[rows].tolist(), strict=True))
-    hits = [float(got[name] >= score) for name, score in zip(exact["item"], exact["score"], strict=True)]
+    pairs = zip(exact["item"], exact["score"], strict=True)
+    hits = [float(got[name] >= score) if name in got else np.nan for name, score in pairs]
     return Proportion().of(np.array(hits, dtype=np.float64))
 
 

@@ -20,7 +20,7 @@ def commands(page: Path) -> list[str]:
 
 
 def test_every_target_that_is_named_exists():
-    named = {word for page in PAGES for word in re.findall(r"make ([a-z-]+)", page.read_text())}
+    named = {word for page in PAGES for word in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert named
     assert named <= targets
@@ -48,9 +48,13 @@ def test_the_sweep_of_the_readme_runs(tmp_path: Path):
     out, _ = seedquake(*shlex.split(command)[1:], cwd=tmp_path)
     assert (tmp_path / "runs" / "store" / "samples").is_dir()
     assert "report" in out
+    indexing = [c for c in commands(ROOT / "docs" / "reference-sets.md") if c.startswith("seedquake index")]
+    assert len(indexing) > 2
+    for words in map(shlex.split, indexing):  # an index of the sweep's own samples among them
+        assert seedquake(*words[1:], cwd=tmp_path)[0]
 
 
 def test_every_command_block_is_of_a_kind_that_is_checked():
-    known = ("make ", "seedquake plan", "seedquake robustness", "seedquake zoo list", ". .venv/bin/activate")
+    known = ("make ", "seedquake plan", "seedquake robustness", "seedquake index", "seedquake zoo list", ". .venv/")
     for page in PAGES:
         assert all(c.startswith(known) for c in commands(page)), page.name
