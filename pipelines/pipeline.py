@@ -94,10 +94,15 @@ class Pipeline:
         groups = [self.steps[i:j] for i, j in zip(starts, [*starts[1:], len(self.steps)], strict=True)]
         return [Pool(group, compute) for group, compute in zip(groups, asking, strict=True)]
 
-    def __call__(self, dataset: "Dataset", layout: Layout, batch_size: int) -> "Dataset":
-        """Return the data set with every step applied; one block is one batch."""
+    def __call__(self, dataset: "Dataset", layout: Layout, batch_size: int, batches: int | None = None) -> "Dataset":
+        """Return the data set with every step applied; one block is one batch.
+
+        No pool gets more actors than there are `batches`: they would start for nothing.
+        """
         pools = self.pools(layout)
         for pool in pools:
             keep = self.keep if pool is pools[-1] else ()
-            dataset = pooled(dataset, Worker, (pool.steps, keep), pool.compute, batch_size)
+            actors = min(pool.compute.actors, max(1, batches)) if batches is not None else pool.compute.actors
+            compute = pool.compute.model_copy(update={"actors": actors})
+            dataset = pooled(dataset, Worker, (pool.steps, keep), compute, batch_size)
         return dataset

@@ -1,5 +1,6 @@
 """Run a pipeline over the rows that the store lacks, with progress, and stop when too many fail."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -108,7 +109,8 @@ def execute(
     tally = Tally(todo)
     if not todo:
         return tally
-    for batch in batches(pipeline(rows, run.layout, run.batch_size), pipeline.name):
+    count = math.ceil(todo / run.batch_size)
+    for batch in batches(pipeline(rows, run.layout, run.batch_size, count), pipeline.name):
         keep(batch)
         tally.add(batch)
         watch(tally)

@@ -8,12 +8,12 @@ from rich.table import Table
 
 from pipelines import cli
 from pipelines.config import UserError
-from tuning import transition_cli
+from tuning import studies_cli
 
 Names = Annotated[list[str] | None, typer.Argument(help="Models of `seedquake zoo list`; empty: all.")]
 
-
-cli.app.command()(transition_cli.transition)
+cli.app.command()(studies_cli.transition)
+cli.app.command()(studies_cli.finetune)
 
 ROUNDING = 0.01
 """Another processor rounds differently, so a few pictures of some thousand may be judged differently."""

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypedDict
 
 from pydantic import Field, JsonValue
 
@@ -31,6 +31,17 @@ class SearchRun(Spec):
     address: str = Field("local", description="local: a Ray of its own. auto: a running cluster. Or its address.")
     tracking_uri: str | None = Field(None, description="MLflow's address; empty: mlflow.db in the output folder.")
     experiment: str = Field("seedquake", description="MLflow experiment.")
+
+    def placed(self) -> "Placed":
+        """Return where a trial's model runs."""
+        return {"device": self.device, "threads": max(1, round(self.trials.cpus))}
+
+
+class Placed(TypedDict):
+    """Where a trial's model runs."""
+
+    device: Literal["cpu", "cuda"]
+    threads: int
 
 
 class Observer(Protocol):

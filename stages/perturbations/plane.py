@@ -13,8 +13,8 @@ from stages.perturbations.base import LatentPerturbation
 class Plane(LatentPerturbation):
     """A point of the plane through this seed's latent and two others: a map of which noise becomes which picture.
 
-    Zhang et al. 2024 (arXiv:2310.05264): eps(a, b) = a (eps2 - eps1) + b (eps3 - eps1) + eps1. The other two latents are
-    the generator's next standard normal draws. Only at the three seeds is the variance that of a seed: it is
+    Zhang et al. 2024 (arXiv:2310.05264): eps(a, b) = a (eps2 - eps1) + b (eps3 - eps1) + eps1. The other two latents
+    are the generator's next standard normal draws. Only at the three seeds is the variance that of a seed: it is
     (1 - a - b)^2 + a^2 + b^2, so 1/3 in their middle.
     """
 

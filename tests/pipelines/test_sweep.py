@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 import torch
 
 from pipelines.cluster import connect
 from pipelines.compute import Compute
+from pipelines.pairs import Pairs
 from pipelines.question import AnyQuestion
+from pipelines.reproducibility import Reproducibility
 from pipelines.run import RunSpec, Tally
-from pipelines.sharded_model import ShardedGenerate
 from pipelines.store import Store
 from pipelines.sweep import Swept, sweep, together
 from stages.lookup import Lookup
@@ -73,33 +75,49 @@ def test_a_lookup_is_made_of_stored_embeddings(tmp_path: Path, parts: str):
     assert swept(question)[1] == {}
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_an_empirical_model_in_parts_draws_the_same_rows(tmp_path: Path):
-    """And every model of a comparison is drawn by its own pipeline, its progress under its own name."""
-    points = torch.randint(0, 256, (12, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    save(Empirical(points), tmp_path / "model")
-    entries = "[{name: a, model: %s}, {name: b, model: %s, sampler: {scheduler: edm_euler, steps: 6, guidance: 1}}]"
-    given = (
-        f"models={entries.replace('%s', str(tmp_path / 'model'))}",
+def empirical(folder: Path, name: str, *overrides: str) -> Reproducibility:
+    """Return a comparison of two samplers of one empirical model, whose rows go to a store of this name."""
+    if not (folder / "model").is_dir():
+        points = torch.randint(0, 256, (12, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+        save(Empirical(points), folder / "model")
+    model = folder / "model"
+    other = f"{{name: b, model: {model}, sampler: {{scheduler: edm_euler, steps: 6, guidance: 1}}}}"
+    return reproducibility(
+        folder,
+        f"models=[{{name: a, model: {model}}}, {other}]",
         "sampler={scheduler: heun, steps: 4, guidance: 1}",
         "prompts={kind: none}",
         "seeds.count=6",
         "plane={points: 2}",
         "mae={side_px: 8}",
+        f"run.output={folder / name}",
         SMALL,
+        *overrides,
     )
-    rows = []
-    for name, parts in (("whole", "null"), ("parts", "3")):
-        question = reproducibility(tmp_path, *given, f"run.output={tmp_path / name}", f"run.parts={parts}")
-        done, seen = swept(question)
-        assert (done.drawn, done.failed) == (20, 0)
-        assert seen == {"drawing a": 10, "drawing b": 10}
-        assert len(done.rates) == 2
-        table = pads.dataset(tmp_path / name / "store" / "samples").to_table().sort_by("sample_id")
-        rows.append(table.select(["sample_id", "image", "seed", "perturbation"]))
-    assert rows[0].equals(rows[1])
-    assert ShardedGenerate.__name__ not in {s.name for d in question.draws for s in d.generation.steps}
+
+
+def stored_rows(folder: Path, name: str) -> pa.Table:
+    rows = pads.dataset(folder / name / "store" / "samples").to_table().sort_by("sample_id")
+    return rows.select(["sample_id", "image", "seed", "perturbation"])
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_run_that_goes_on_and_a_model_in_parts_give_the_same_rows_and_numbers(tmp_path: Path):
+    """And every model of a comparison is drawn by its own pipeline, its progress under its own name."""
+    whole = empirical(tmp_path, "whole")
+    done, seen = swept(whole)
+    assert (done.drawn, done.failed, len(done.rates)) == (20, 0, 2)
+    assert seen == {"drawing a": 10, "drawing b": 10}
+    swept(empirical(tmp_path, "resumed", "seeds.count=2", "plane=null"))
+    resumed, parts = empirical(tmp_path, "resumed"), empirical(tmp_path, "parts", "run.parts=3")
+    assert swept(resumed)[0].reused == 4
+    swept(parts)
+    for name, question in (("resumed", resumed), ("parts", parts)):
+        assert stored_rows(tmp_path, name).equals(stored_rows(tmp_path, "whole"))
+        for one, other in zip(Pairs(question).all, Pairs(whole).all, strict=True):
+            np.testing.assert_array_equal(one.same, other.same)
+            assert (one.agreement, one.floor, one.gain) == (other.agreement, other.floor, other.gain)
 
 
 def test_a_run_of_several_models_adds_up():

@@ -48,7 +48,6 @@ def draw(task: Task) -> None:
     training = data.load().images
     references = InMemory(embed(descriptor, training), descriptor.metric)
     embeddings = embed(descriptor, pictures)
-    others = embed(descriptor, data.source.load(data.unseen(task.drawing.noises)).images)
     found = Drawn(
         pictures=pictures,
         embeddings=missing(embeddings, finite),
@@ -56,7 +55,7 @@ def draw(task: Task) -> None:
         nearest=missing(search(references, embeddings, 1).scores[:, 0], finite),
         ratio=missing(ratios(pictures, training), finite),
         background=without_self(search(references, references.gather(references.numbers()), 2)),
-        unseen=search(references, others, 1).scores[:, 0],
+        unseen=unseen(task, descriptor, references),
     )
     partial = task.measured.with_suffix(".partial")
     save_file({name: np.ascontiguousarray(array) for name, array in asdict(found).items()}, partial)
@@ -80,6 +79,15 @@ def sampled(task: Task) -> tuple[Images, np.ndarray]:
     finite = np.array([picture is not None for picture in drawn])
     empty = np.zeros((*shape[1:], 3), np.uint8)
     return np.stack([empty if picture is None else picture for picture in drawn]), finite
+
+
+def unseen(task: Task, descriptor: Descriptor, references: InMemory) -> Float32[np.ndarray, " u"]:
+    """Return what pictures of the source score that are not in the training set."""
+    rows = task.model.data.unseen(task.drawing.noises)
+    if not len(rows):
+        return np.empty(0, np.float32)
+    others = embed(descriptor, task.model.data.source.load(rows).images)
+    return search(references, others, 1).scores[:, 0]
 
 
 def embed(descriptor: Descriptor, pictures: Images) -> Float32[np.ndarray, "n d"]:

@@ -32,8 +32,8 @@ class StudySpec(Spec):
     """The question in words."""
 
     @abstractmethod
-    def tasks(self) -> dict[str, Task]:
-        """Return the trials by name; one that goes on from another's model stands behind it."""
+    def phases(self) -> Iterator[dict[str, Task]]:
+        """Yield the trials by name; those of a phase need the models of the phases before."""
 
     @abstractmethod
     def check(self) -> None:
@@ -64,7 +64,8 @@ def conduct(study: StudySpec, console: Console) -> tuple["Page", Path]:
         beside.submit(tracking.open_store, uri, study.run.experiment).result()
     with tracking.tracked(study.name, type(study).__name__.removesuffix("Spec").lower()) as tracker:
         tracker.parameters(study)
-        work(study, console, tracker)
+        for tasks in study.phases():
+            work(study, tasks, console, tracker)
         page = study.page()
         report = write(page, study.folder)
         settings = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
@@ -75,11 +76,10 @@ def conduct(study: StudySpec, console: Console) -> tuple["Page", Path]:
     return page, report
 
 
-def work(study: StudySpec, console: Console, tracker: tracking.Tracker) -> None:
-    """Train and draw whatever is not there yet."""
+def work(study: StudySpec, tasks: dict[str, Task], console: Console, tracker: tracking.Tracker) -> None:
+    """Train and draw whatever of a phase is not there yet."""
     from tuning.watching import Watching
 
-    tasks = study.tasks()
     todo = {name: task for name, task in tasks.items() if not task.measured.is_file()}
     if not todo:
         return

@@ -95,13 +95,12 @@ class TransitionSpec(StudySpec):
             optimal=member.width is None,
             drawing=self.drawing,
             output=self.run.output,
-            device=self.run.device,
-            threads=max(1, round(self.run.trials.cpus)),
+            **self.run.placed(),
         )
 
     @override
-    def tasks(self) -> dict[str, Task]:
-        return {str(member): self.task(member) for member in self.members()}
+    def phases(self) -> Iterator[dict[str, Task]]:
+        yield {str(member): self.task(member) for member in self.members()}
 
     @override
     def page(self) -> "Page":

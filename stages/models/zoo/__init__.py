@@ -13,15 +13,7 @@ from pydantic import Field, JsonValue
 
 from stages.base import Spec
 
-NAMES = (
-    "text-to-image",
-    "classifier",
-    "judge",
-    "clip",
-    "descriptor",
-    "pixel-unet",
-    "pixel-transformer",
-)
+NAMES = ("text-to-image", "classifier", "judge", "clip", "descriptor", "pixel-unet", "pixel-transformer")
 WEIGHTS = Path(__file__).parent / "weights"
 
 

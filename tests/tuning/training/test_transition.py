@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.config import UserError, load
+from tuning.studies_cli import CONFIGS
 from tuning.training.transition import Member, TransitionSpec
-from tuning.transition_cli import CONFIGS
 
 SHA256 = "0" * 64
 

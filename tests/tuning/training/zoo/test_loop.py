@@ -6,6 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tuning.training.edm import EdmRecipe
+from tuning.training.networks import Transformer, UNet
+from tuning.training.pictures import TrainingSet, WorldPictures
+from tuning.training.settings import Budget, EdmSpec
 from tuning.training.zoo.classifier import ClassifierRecipe, ClassifierSpec
 from tuning.training.zoo.clip import ClipRecipe, ClipSpec
 from tuning.training.zoo.descriptor import DescriptorRecipe, DescriptorRecipeSpec
@@ -41,7 +45,21 @@ def descriptor(work: Path) -> Recipe:  # noqa: ARG001
     return DescriptorRecipe(DescriptorRecipeSpec(dimension=16, images=960, alike=2, loop=LOOP))
 
 
-TABLE = [classifier, descriptor, vae, clip, text_to_image]
+def edm(network: UNet | Transformer) -> Recipe:
+    data = TrainingSet(source=WorldPictures(side_px=8, count=24))
+    budget = Budget(pictures=48, batch=8, seed=7)
+    return EdmRecipe(EdmSpec(network=network, data=data, budget=budget))
+
+
+def pixel_unet(work: Path) -> Recipe:  # noqa: ARG001
+    return edm(UNet(width=8, multipliers=(1, 2), head_channels=8, dropout=0.1))
+
+
+def pixel_transformer(work: Path) -> Recipe:  # noqa: ARG001
+    return edm(Transformer(width=16, depth=1, head_channels=8, dropout=0.1))
+
+
+TABLE = [pixel_unet, pixel_transformer, classifier, descriptor, vae, clip, text_to_image]
 
 
 @pytest.mark.parametrize("recipe", TABLE, ids=lambda recipe: recipe.__name__)

@@ -22,6 +22,13 @@ def transition(config: cli.Config, overrides: cli.Overrides = None, plan: Plan =
     answer(load(TransitionSpec, config, overrides or [], CONFIGS), plan)
 
 
+def finetune(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
+    """Go on with a trained model on other pictures: all of its layers, or the attention alone."""
+    from tuning.training.finetune import FinetuneSpec
+
+    answer(load(FinetuneSpec, config, overrides or [], CONFIGS), plan)
+
+
 def answer(study: "StudySpec", plan: bool) -> None:
     """Say what a study does, conduct it and print its answer."""
     cli.asked_of_user(study.check)
