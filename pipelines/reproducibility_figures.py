@@ -83,7 +83,7 @@ def legend_once(axis: "Axes") -> None:
     """Draw a legend with each label once."""
     handles, labels = axis.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
-    axis.legend(once.values(), once.keys(), frameon=False, fontsize=8, loc="lower left")
+    axis.legend(once.values(), once.keys(), frameon=False, fontsize=8, loc="best")
 
 
 def histograms(comparisons: Sequence[Comparison]) -> "Figure":

@@ -140,15 +140,16 @@ class Scan:
 
     def _bounds(self, part: Part) -> Bounds:
         if part.number not in self.bounds:
-            stored, norm, rounding, offsets = self._stored(part), 0.0, 0.0, []
+            stored, norm, rounding = self._stored(part), 0.0, 0.0
+            offsets = torch.empty(part.rows, device=self.device) if self.references.metric == "l2" else None
             for start in range(0, part.rows, REFERENCES):
                 vectors = self._vectors(stored, start)
                 norms = vectors.norm(dim=1, dtype=torch.float64)
                 lost = (vectors - vectors.to(self.dtype)).norm(dim=1, dtype=torch.float64)
                 norm, rounding = max(norm, float(norms.max())), max(rounding, float(lost.max()))
-                offsets.append((-(norms**2) / 2).float())
-            l2 = self.references.metric == "l2"
-            self.bounds[part.number] = Bounds(norm, rounding, torch.cat(offsets) if l2 else None)
+                if offsets is not None:
+                    offsets[start : start + REFERENCES] = -(norms**2) / 2
+            self.bounds[part.number] = Bounds(norm, rounding, offsets)
         return self.bounds[part.number]
 
     def _stored(self, part: Part) -> np.ndarray | Tensor:
