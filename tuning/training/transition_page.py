@@ -108,7 +108,7 @@ def caption(scores: TransitionScores) -> str:
 def fid_table(fid: dict[Member, Estimate]) -> pd.DataFrame:
     """Return a row a model."""
     rows = [{**member._asdict()} | columns_of("fid", estimate) for member, estimate in fid.items()]
-    return pd.DataFrame(rows, columns=None if rows else ["count", "width", "part", "fid"])
+    return pd.DataFrame(rows, columns=None if rows else ["size", "width", "part", "fid"])
 
 
 def shown(scores: TransitionScores, fid: dict[Member, Estimate]) -> pd.DataFrame:
