@@ -22,6 +22,7 @@ WORDS = {
     "RP": "reproducibility: two fine-tunings of the same layers, the same noise",
     "RP, kinds": "all layers against attention alone, the same noise",
     "RP, optimal": "a model and the optimal denoiser of its training set, the same noise",
+    "RP, start": "a fine-tuned model and the one that it started from, the same noise",
     "floor": "two fine-tunings of the same layers, independent noise: what chance gives",
     "GL": "generalization: the share that is not alike any training picture",
     "copies": "the share whose nearest training picture is 3 times nearer than the next, in pixels",
@@ -48,6 +49,8 @@ class FinetuneScores(Scores):
             yield self.pairs("RP", count, layers, [(first, second)])
             yield self.chance("floor", count, layers, [(first, second)])
             yield self.pairs("RP, optimal", count, layers, [(first, optimal), (second, optimal)])
+            if start := self.start():
+                yield self.pairs("RP, start", count, layers, [(first, start), (second, start)])
             yield self.novel("GL", count, layers, [first.nearest, second.nearest])
             yield self.copies(count, layers, [first, second])
         yield self.pairs("RP, kinds", count, "both", list(zip(*tuned.values(), strict=True)))
@@ -56,6 +59,10 @@ class FinetuneScores(Scores):
     def repeats(self, count: int, layers: Layers) -> list[Drawn]:
         """Return what the models of one kind drew."""
         return [self.drawn(self.spec.task(Tuned(count, layers, repeat))) for repeat in REPEATS]
+
+    def start(self) -> Drawn | None:
+        """Return what the first model drew before it went on; None where another study trained it."""
+        return None if self.spec.network.kind == "pretrained" else self.drawn(self.spec.base())
 
 
 def page(spec: FinetuneSpec) -> Page:
@@ -68,7 +75,8 @@ def page(spec: FinetuneSpec) -> Page:
         sentences=tuple(sentences(scores)),
         pictures=(Picture("finetune", CAPTION.format(spec.drawing.noises), curves(scores)),),
         tables={"scores": scores.table(WORDS), "distributions": scores.distributions()},
-        shown=shown(scores),
+        shown=(table := shown(scores)),
+        printed=printed(table),
         heading="Every size of the new training set",
         facts={"First training": spec.start(), "Then": f"{spec.tuning.pictures:,} pictures seen by each model"},
         spec=spec.model_dump(mode="json"),
@@ -101,6 +109,9 @@ def sentences(scores: FinetuneScores) -> Iterator[str]:
     for count in scores.counts[1:]:
         novel, alike = (interval(change(scores, kind, count), "+") for kind in ("GL", "RP"))
         yield f"At N = {count}, attention alone changes GL by {novel} and RP by {alike}."
+    kept = [f"{s.of}, N = {s.count}: {interval(s.estimate)}" for s in scores.of("RP, start")]
+    if kept:
+        yield f"The same noise still gives what the first model drew from it: {'; '.join(kept)}."
     floor = max((s.estimate for s in scores.of("floor")), key=lambda e: e.value)
     yield f"Independent noise: at most {interval(floor)} alike."
 
@@ -112,6 +123,12 @@ def shown(scores: FinetuneScores) -> pd.DataFrame:
         found = {s.kind: interval(s.estimate) for s in scores.all if s.count == count and s.of == layers}
         rows.append({"N": str(count), "layers": layers, **found})
     return pd.DataFrame(rows)
+
+
+def printed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what the terminal shows of the table: intervals of the two scores that the verdict rests on."""
+    short = table.apply(lambda column: column.str.partition(" ")[0])
+    return short.assign(RP=table["RP"], GL=table["GL"])
 
 
 def curves(scores: FinetuneScores) -> "Figure":

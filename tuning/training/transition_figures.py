@@ -98,5 +98,5 @@ def strip(scores: TransitionScores, noises: int = 8) -> "Figure":
         axis.imshow(scores.drawn(spec.task(models[row])).pictures[column])
         if column == 0:
             name = "optimal" if models[row].width is None else f"width {models[row].width}"
-            axis.set_ylabel(f"N = {models[row].count}\n{name}", fontsize=6, rotation=0, ha="right", va="center")
+            axis.set_ylabel(f"N = {models[row].size}\n{name}", fontsize=6, rotation=0, ha="right", va="center")
     return figure

@@ -67,8 +67,9 @@ def test_the_page_says_what_attention_alone_changes(done):
     page = done.page()
     assert list(page.shown["N"]) == ["2", "2", "4", "4"]
     assert "at N = 2, attention alone changes GL by" in page.verdict
+    assert any("still gives what the first model drew from it: all, N = 2:" in said for said in page.sentences)
     kinds = {s.kind for s in FinetuneScores(done).all}
-    assert kinds == {"RP", "RP, kinds", "RP, optimal", "floor", "GL", "copies", "GL, unseen"}
+    assert kinds == {"RP", "RP, kinds", "RP, optimal", "RP, start", "floor", "GL", "copies", "GL, unseen"}
 
 
 def test_a_model_that_is_there_is_not_trained_again(done):

@@ -107,6 +107,8 @@ def test_the_page_keeps_every_score(tmp_path):
     scores = transition(spec, alike={4: 1, 8: 0.2, 16: 0.8}, novel={4: 0, 8: 0.5, 16: 1})
     made = page(spec)
     assert [p.name for p in made.pictures] == ["transition", "pictures"]
+    rows = [axis.get_ylabel().split("\n")[0] for axis in made.pictures[1].figure.axes if axis.get_ylabel()]
+    assert list(dict.fromkeys(rows)) == ["N = 4", "N = 8", "N = 16"]
     assert list(made.shown["N"]) == ["4", "8", "16"]
     table = scores.distributions()
     rp = table[(table["score"] == "RP, widths") & (table["pictures"] == 8)]
