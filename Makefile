@@ -24,9 +24,9 @@ demo: $(SETUP)
 	$(RUN)seedquake robustness robustness_demo
 
 test: $(SETUP)
-	$(RUN)pytest
+	OMP_NUM_THREADS=1 $(RUN)pytest -n logical --dist loadfile
 	$(RUN)pytest -m "ray and not slow and not gpu"
-	$(RUN)pytest -m "e2e and not slow and not gpu"
+	$(RUN)pytest -m "e2e and not slow and not gpu" -n 2 --dist loadfile
 
 test-slow: $(SETUP)
 	$(RUN)pytest -m slow
