@@ -76,6 +76,10 @@ class Tracker:
         for name, table in page.tables.items():
             self.mlflow.log_table(table.astype(object).where(table.notna(), None), artifact_file=f"browse/{name}.json")
 
+    def file(self, path: Path) -> None:
+        """Log one file."""
+        self.mlflow.log_artifact(str(path))
+
     def lineage(self, name: str, table: pd.DataFrame, source: str) -> None:
         """Log which samples the answers rest on."""
         with warnings.catch_warnings():

@@ -10,6 +10,7 @@ from stages.metrics.curve import BreakPoint, Curve, break_point, slope
 from stages.metrics.detection import Pairs, Roc, auc, roc
 from stages.metrics.estimate import Estimate
 from stages.metrics.exceedance import exceedance
+from stages.metrics.functional import functional
 from stages.metrics.mean import Mean
 from stages.metrics.multiplicity import holm
 from stages.metrics.paired import PairedTest, mcnemar, paired_difference, proportion_difference
@@ -35,6 +36,7 @@ __all__ = [
     "auc",
     "break_point",
     "exceedance",
+    "functional",
     "holm",
     "mcnemar",
     "paired_difference",

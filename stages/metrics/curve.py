@@ -88,7 +88,7 @@ def break_point(curve: Curve, drop_fraction: float, bootstrap: Bootstrap) -> Bre
         [first_crossing(shown.strengths, relative_drops(t), drop_fraction) for t in resample(totals, bootstrap)]
     )
     defined = resampled[~np.isnan(resampled)]
-    low, high = (math.nan, math.nan) if math.isnan(value) else _interval(value, defined, bootstrap.confidence)
+    low, high = (math.nan, math.nan) if math.isnan(value) else bias_corrected(value, defined, bootstrap.confidence)
     return BreakPoint(
         drop_fraction=drop_fraction,
         strength=_estimate(_finite(value), _finite(low), _finite(high), curve, bootstrap),
@@ -110,7 +110,7 @@ def slope(curve: Curve, bootstrap: Bootstrap) -> Estimate:
     distance = np.abs(shown.strengths)
     value = float(_slopes(distance, totals.sum(axis=2)[None])[0])
     resampled = np.concatenate([_slopes(distance, t) for t in resample(totals, bootstrap)])
-    low, high = _interval(value, resampled[~np.isnan(resampled)], bootstrap.confidence)
+    low, high = bias_corrected(value, resampled[~np.isnan(resampled)], bootstrap.confidence)
     return _estimate(value, low, high, curve, bootstrap)
 
 
@@ -171,7 +171,7 @@ def _slopes(distance: Float64[np.ndarray, " k"], totals: Float64[np.ndarray, "b 
     return slopes
 
 
-def _interval(value: float, resampled: Float64[np.ndarray, " b"], confidence: float) -> tuple[float, float]:
+def bias_corrected(value: float, resampled: Float64[np.ndarray, " b"], confidence: float) -> tuple[float, float]:
     """Return the bias-corrected percentile interval: Efron 1987 (doi:10.1080/01621459.1987.10478410), Eq. 2.3, a = 0.
 
     It corrects for the median only, so it needs no more than ranks: infinite entries keep theirs. NaN where resampling

@@ -1,0 +1,16 @@
+"""The ledger of claims: what the papers say, measured again on the models at hand."""
+
+from pipelines.claims.brittle import CLAIMS as BRITTLE
+from pipelines.claims.claim import Claim
+from pipelines.config import UserError
+
+CLAIMS: dict[str, Claim] = {claim.name: claim for claim in BRITTLE}
+
+
+def chosen(names: list[str]) -> list[Claim]:
+    """Return the claims of these names, or of these sources such as `brittle`; all without a name."""
+    found = [c for c in CLAIMS.values() if not names or {c.name, c.name.partition("/")[0]} & set(names)]
+    known = {part for c in CLAIMS.values() for part in (c.name, c.name.partition("/")[0])}
+    if unknown := sorted(set(names) - known):
+        raise UserError(f"claims: expected some of {', '.join(CLAIMS)}, found {', '.join(unknown)}")
+    return found

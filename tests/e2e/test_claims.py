@@ -1,0 +1,32 @@
+"""`seedquake claims`, at a size that says nothing but runs every part."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import seedquake
+
+pytestmark = pytest.mark.e2e
+SMALL = (
+    "prompts.limit=2",
+    "seeds.count=2",
+    "sampler.steps=3",
+    "perturbations=[{kind: uniform_mean_shift, shift: [-0.8, 0.8]}, {kind: std_shift, shrink: [-0.6, 0.6]}]",
+    "run.generate.actors=1",
+)
+
+
+def test_claims_are_measured_and_kept(tmp_path: Path):
+    first, _ = seedquake(
+        "claims", "brittle/shrinking-degrades-faster", "brittle/positive-shift-greener", *SMALL, cwd=tmp_path
+    )
+    assert ": brittle/shrinking-degrades-faster, " in first
+    page = (tmp_path / "runs" / "claims.md").read_text()
+    assert page.count("zoo:text-to-image; 8 prompts x 2 seeds") == 2
+    with sqlite3.connect(tmp_path / "runs" / "mlflow.db") as store:
+        kept = {key for (key,) in store.execute("select key from latest_metrics")}
+    assert "brittle/positive-shift-greener_low" in kept
+    second, _ = seedquake("claims", "brittle/slight-positive-shift-helps", *SMALL, "--page", "ledger.md", cwd=tmp_path)
+    assert "images/s" not in second  # what is stored is not drawn again
+    assert (tmp_path / "ledger.md").read_text().count("zoo:text-to-image; 8 prompts x 2 seeds") == 3
