@@ -17,11 +17,12 @@ from typing_extensions import override
 from pipelines.answers import TOP1, Answers, JudgeControls
 from pipelines.columns import pack
 from pipelines.flow import numbered
+from pipelines.grid import Grid
 from pipelines.measure import Measure
 from pipelines.pipeline import Pipeline, Step
-from pipelines.robustness import Robustness
+from pipelines.robustness import JudgeControl, Robustness
 from pipelines.rows import cube, some_images
-from pipelines.run import execute
+from pipelines.run import RunSpec, execute
 from pipelines.save import decode
 from pipelines.store import Store
 from pipelines.sweep import Watch
@@ -115,7 +116,7 @@ def judged(question: Robustness, answers: Answers, watch: Watch | None) -> Judge
     if control is None:
         return {}
     casts = [cast for cell in answers.cells if (cast := cast_of(answers, cell.sampler, cell.number)).known]
-    pictures = renders(control.images) if control.source == "world" else unshifted(question, control.images)
+    pictures = unbroken(control, Store(question.spec.store), question.grid, question.classifying[0].table)
     count = len(pictures["label"])
     if not casts or not count:
         return {}
@@ -124,18 +125,20 @@ def judged(question: Robustness, answers: Answers, watch: Watch | None) -> Judge
     key = digest([[list(vars(c).values()) for c in casts], control.model_dump(), tables])
     frame = read_kept(file, key)
     if frame is None and watch is not None:
-        frame = measured(question, rows(casts, pictures, question.spec.run.batch_size), len(casts) * count, watch)
+        frame = measured(question.classifying, question.spec.run, (casts, pictures), watch)
         file.parent.mkdir(parents=True, exist_ok=True)
         frame.assign(key=key).to_parquet(file, index=False)
     return {} if frame is None else shares(frame, casts, count)
 
 
-def measured(question: Robustness, dataset: "Dataset", todo: int, watch: Watch) -> pd.DataFrame:
-    """Return whether each classifier was right on each tinted picture."""
+def measured(
+    measures: Sequence[Measure], run: RunSpec, tints: tuple[Sequence[Cast], Batch], watch: Watch
+) -> pd.DataFrame:
+    """Return whether each classifier was right on each of the pictures under each of the casts."""
     found: list[Batch] = []
-    run = pipeline(question.classifying)
-    execute(run, dataset, todo, question.spec.run, lambda tally: watch("judge control", tally), found.append)
-    names = [name for name in run.keep if name != "error"]
+    steps, todo = pipeline(measures), len(tints[0]) * len(tints[1]["label"])
+    execute(steps, rows(*tints, run.batch_size), todo, run, lambda tally: watch("judge control", tally), found.append)
+    names = [name for name in steps.keep if name != "error"]
     return pd.DataFrame({name: np.concatenate([batch[name] for batch in found]) for name in names})
 
 
@@ -165,10 +168,14 @@ def cast_of(answers: Answers, sampler: int, perturbation: int) -> Cast:
     return Cast(sampler, perturbation, *(round(change, 2) for change in changes))
 
 
-def unshifted(question: Robustness, count: int) -> Batch:
+def unbroken(control: JudgeControl, store: Store, grid: Grid, classified: str) -> Batch:
+    """Return the pictures of a control; `classified` names the table of the classifier."""
+    return renders(control.images) if control.source == "world" else unshifted(store, grid, classified, control.images)
+
+
+def unshifted(store: Store, grid: Grid, classified: str, count: int) -> Batch:
     """Return unshifted pictures of the first sampler that the classifier got right, an even number of each prompt."""
-    grid, store = question.grid, Store(question.spec.store)
-    columns = cube(store, grid, {question.classifying[0].table: [TOP1]}, ())
+    columns = cube(store, grid, {classified: [TOP1]}, ())
     shape = (grid.seeds.count, *grid.inner)
     right = np.flatnonzero(columns[TOP1].reshape(shape)[:, 0, 0] == 1)[:count]
     block, prompt = np.divmod(right, len(grid.prompts))

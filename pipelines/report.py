@@ -50,6 +50,8 @@ class Page:
     spec: dict[str, object]
     heading: str = "Every perturbation"
     """Above that table."""
+    others: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Further tables as people read them, by their headings."""
     printed: pd.DataFrame | None = None
     """The table as the terminal shows it; None: the same."""
     curves: Mapping[str, Mapping[float, Estimate]] = field(default_factory=dict)

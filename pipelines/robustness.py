@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, JsonValue
 from typing_extensions import override
 
-from pipelines.compute import Compute
 from pipelines.grid import Grid, Seeds
+from pipelines.judges import classifying, judging
 from pipelines.measure import Measure
 from pipelines.pipeline import Pipeline
 from pipelines.prompts import AnyPrompts
-from pipelines.question import Draw, Question, QuestionSpec, placement
+from pipelines.question import Draw, Question, QuestionSpec
 from pipelines.store import Store
-from stages.appearance import Appearance, AppearanceSpec
 from stages.base import Spec
-from stages.classify import Classify, ClassifySpec
-from stages.clip_score import ClipScore, ClipScoreSpec
-from stages.models.source import fingerprint, revision
+from stages.models.source import revision
 from stages.perturbations import AnyPerturbation, Control
 from stages.sampling import SamplerSpec
 
@@ -114,19 +111,12 @@ class Robustness(Question[RobustnessSpec]):
     @cached_property
     def classifying(self) -> tuple[Measure, ...]:
         """Return the classifier and, where there is one, the held-out judge."""
-        names = [("", self.spec.classifier), *([("judge_", self.spec.judge)] if self.spec.judge else [])]
-        specs = [ClassifySpec(model=m, prefix=prefix, **placement(self.spec.run)) for prefix, m in names]
-        return tuple(Measure(Classify, s, fingerprint(s.model, "timm"), self.spec.run.measure) for s in specs)
+        return classifying(self.spec)
 
     @cached_property
     def measures(self) -> tuple[Measure, ...]:
         """Return every measure of the question."""
-        clip = ClipScoreSpec(model=self.spec.clip, **placement(self.spec.run))
-        return (
-            *self.classifying,
-            Measure(ClipScore, clip, fingerprint(self.spec.clip, "open_clip"), self.spec.run.measure),
-            Measure(Appearance, AppearanceSpec(), "", Compute(cpus=self.spec.run.measure.cpus)),
-        )
+        return judging(self.spec)
 
     @property
     @override

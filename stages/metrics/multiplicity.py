@@ -10,10 +10,9 @@ def holm(p_values: Float[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
     Rejecting those at most alpha keeps the chance of any false rejection at alpha, whatever their dependence. A NaN
     is a test that was not made: it stays NaN and does not count.
     """
-    from statsmodels.stats.multitest import multipletests
-
     adjusted = np.full(len(p_values), np.nan)
     made = ~np.isnan(p_values)
-    if made.any():
-        adjusted[made] = multipletests(p_values[made], method="holm")[1]
+    order = np.flatnonzero(made)[np.argsort(p_values[made])]
+    left = np.arange(len(order), 0, -1)  # hypotheses not yet rejected
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * left), 1.0)
     return adjusted
