@@ -63,6 +63,8 @@ class Tally:
     """Seconds from the start to the first finished batch."""
     first_done: int = 0
     """Rows in that batch."""
+    reason: str | None = None
+    """Why the first failed row failed."""
 
     def add(self, batch: Batch) -> None:
         """Count one finished batch."""
@@ -70,7 +72,9 @@ class Tally:
             self.first_row = self.seconds
             self.first_done = len(batch["number"])
         self.done += len(batch["number"])
-        self.failed += sum(error is not None for error in batch["error"])
+        reasons = [error for error in batch["error"] if error is not None]
+        self.failed += len(reasons)
+        self.reason = self.reason or next(iter(reasons), None)
 
     @property
     def seconds(self) -> float:
@@ -148,5 +152,5 @@ def stop_if_failing(tally: Tally, run: RunSpec, name: str) -> None:
     if tally.failed > run.max_failed_share * tally.todo:
         raise RunFailed(
             f"{name}: expected at most {run.max_failed_share:.0%} of {tally.todo} rows to fail "
-            f"(run.max_failed_share), found {tally.failed} failures in {tally.done} rows; see the column error"
+            f"(run.max_failed_share), found {tally.failed} failures in {tally.done} rows, the first: {tally.reason}"
         )

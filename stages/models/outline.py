@@ -59,6 +59,14 @@ def outline(model: str) -> Outline:
     return Outline(channels, side, pixels, named, class_names(folder), text)
 
 
+def has_second_stage(model: str) -> bool:
+    """Return whether the files of `model` hold, or its name adds, a stage that enlarges its pictures."""
+    where = locate((names := stages_of(model))[0], "diffusers")
+    index, glide = (read(where, name) or {} for name in ("model_index.json", "glide.json"))
+    part = index.get("upsampler")
+    return len(names) > 1 or "upsampler" in glide or (isinstance(part, list) and part[0] is not None)
+
+
 def draws_noise(model: str, sampler: SamplerSpec) -> bool:
     """Say whether a sampler draws noise after the first, so that a picture is not a function of its seed latent."""
     if sampler.scheduler == "model":

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from stages.models.zoo import NAMES
 from tests.e2e.commands import seedquake
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["classifier", "judge", "clip", "descriptor", "text-to-image"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_figure_of_the_cards_is_measured_again(name: str, tmp_path: Path):
     out, _ = seedquake("zoo", "verify", name, cwd=tmp_path)
     assert name in out

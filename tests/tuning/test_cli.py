@@ -23,6 +23,8 @@ BAD = {
     "run.output=/proc/nowhere": "cannot be written",
     "seeds.count=0": "greater than 0",
     "perturbations={kind: uniform_mean_shft, shift: 1}": "uniform_mean_shift",
+    "sampler={scheduler: ddim, steps: 5, spacing: trailing, terminal_snr: zero}": "pure noise, of which an epsilon",
+    "sampler={scheduler: ddim, steps: 5, upsampling: {}}": "has no second stage; leave upsampling out",
 }
 
 
@@ -45,7 +47,11 @@ def test_a_mistake_is_one_sentence(override: str, tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     "words",
-    ["robustnes x", "robustness", "plan no-such", "report nowhere", "ui nowhere", "zoo train x", "zoo verify x"],
+    [
+        *("robustnes x", "robustness", "plan no-such", "report nowhere", "ui nowhere"),
+        *("zoo train x", "zoo verify x", "zoo verify upsampler"),
+        *("convert x", "convert glide", "convert glide nowhere.pt --output nowhere"),
+    ],
 )
 def test_unknown_commands_and_names(words: str, monkeypatch: pytest.MonkeyPatch, capsys):
     assert status(monkeypatch, *words.split()) == 2

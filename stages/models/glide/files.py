@@ -7,6 +7,9 @@
 import gzip
 import json
 import re
+import shutil
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError  # what `torch.load` raises where a file holds more than weights
 
@@ -22,6 +25,9 @@ from stages.models.unreadable import UNREADABLE, first_line
 
 GLIDE = "glide.json"
 NETWORKS = ("base", "upsampler")
+SEES = {False: 3, True: 6}
+"""Channels that a network sees: its state, and in a second stage the small picture."""
+NETWORK_OF = {3: "the base model", 6: "the upsampler", 7: "the one of inpainting", 10: "the upsampler of inpainting"}
 RENAMES = (
     (r"^token_embedding\.", "text.words."),
     (r"^positional_embedding$", "text.places"),
@@ -69,26 +75,26 @@ def convert(
         raise ValueError(f"glide: expected no folder or an empty one at {folder}, found files; choose another")
     pairs = zip(published, options, strict=True)
     weights = [None if file is None else published_weights(file, o) for file, o in pairs]
-    vocabulary, merges = (_text(file) for file in byte_pairs)
-    if len(words := json.loads(vocabulary)) != options[0].vocabulary:
-        raise ValueError(f"glide: expected {options[0].vocabulary} words in {byte_pairs[0]}, found {len(words)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(vocabulary)
-    (folder / "merges.txt").write_text(merges)
+    vocabulary, merges = _words(byte_pairs[0], options[0].vocabulary), _text(byte_pairs[1])
+    partial = folder.with_name(f".{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    (partial / "vocab.json").write_text(vocabulary)
+    (partial / "merges.txt").write_text(merges)
     kept = {name: (o, w) for name, o, w in zip(NETWORKS, options, weights, strict=True) if w is not None}
     for name, (_, tensors) in kept.items():
-        save_file(tensors, folder / f"{name}.safetensors", {"format": "pt"})
+        save_file(tensors, partial / f"{name}.safetensors", {"format": "pt"})
     settings = {name: o.model_dump(mode="json") for name, (o, _) in kept.items()}
-    (folder / GLIDE).write_text(json.dumps(settings, indent=2) + "\n")
-    return folder
+    (partial / GLIDE).write_text(json.dumps(settings, indent=2) + "\n")
+    if folder.exists():
+        folder.rmdir()
+    return partial.rename(folder)
 
 
 def published_weights(file: Path, options: GlideOptions) -> dict[str, Float[Tensor, "..."]]:
     """Return the weights of a published checkpoint under our names, once they fit the network."""
-    try:
-        theirs = torch.load(file, map_location="cpu", weights_only=True)
-    except (*UNREADABLE, UnpicklingError, EOFError) as error:
-        raise ValueError(f"glide: expected weights of GLIDE in {file}, but found: {first_line(error)}") from error
+    theirs = _read(file)
+    _check_stem(theirs, file, options)
     ours = {renamed(name): tensor.contiguous() for name, tensor in theirs.items()}
     network = _empty(options)
     found, wanted = ({name: tuple(x.shape) for name, x in state.items()} for state in (ours, network.state_dict()))
@@ -100,6 +106,30 @@ def published_weights(file: Path, options: GlideOptions) -> dict[str, Float[Tens
             f"first {name} {shape} of {where}; give the options that the checkpoint was trained with"
         )
     return ours
+
+
+def _read(file: Path) -> dict[str, Float[Tensor, "..."]]:
+    """Return the weights in a file by their published names; no code of the file is run."""
+    try:
+        theirs = torch.load(file, map_location="cpu", weights_only=True)
+    except (*UNREADABLE, UnpicklingError, EOFError) as error:
+        raise ValueError(f"glide: expected weights of GLIDE in {file}, but found: {first_line(error)}") from error
+    if not isinstance(theirs, dict):
+        raise ValueError(f"glide: expected weights by name in {file}, found a {type(theirs).__name__}")
+    if strange := [name for name, weight in theirs.items() if not isinstance(weight, Tensor)]:
+        raise ValueError(f"glide: expected weights alone in {file}, found {strange[0]!r} too; save the weights by name")
+    return theirs
+
+
+def _check_stem(theirs: Mapping[str, Tensor], file: Path, options: GlideOptions) -> None:
+    """Refuse one network where the other belongs, by the channels that the first layer sees."""
+    stem = theirs.get("input_blocks.0.0.weight")
+    channels, asked = 0 if stem is None else stem.shape[1], SEES[options.second_stage]
+    if channels != asked and channels in NETWORK_OF:
+        raise ValueError(
+            f"glide: expected in {file} {NETWORK_OF[asked]}, whose first layer sees {asked} channels, "
+            f"found {NETWORK_OF[channels]}, which sees {channels}; give each file in its place"
+        )
 
 
 def renamed(name: str) -> str:
@@ -139,6 +169,21 @@ def _empty(options: GlideOptions) -> Glide:
         return Glide(options).eval()
 
 
+def _words(file: Path, count: int) -> str:
+    """Return the vocabulary in a file, once it has as many words as the network knows."""
+    text = _text(file)
+    try:
+        words = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"glide: expected a vocabulary in {file}, but found: {first_line(error)}") from error
+    if len(words) != count:
+        raise ValueError(f"glide: expected {count} words in {file}, found {len(words)}")
+    return text
+
+
 def _text(file: Path) -> str:
     data = file.read_bytes()
-    return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
+    try:
+        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"glide: expected byte pairs in {file}, but found: {first_line(error)}") from error

@@ -10,6 +10,11 @@ PARTS: dict[str, tuple[str, ...]] = {
     "descriptor": ("classifier",),
     "vae": (),
     "text-to-image": ("vae", "clip"),
+    "latent-learned": ("vae", "clip"),
+    "upsampler": ("clip",),
+    "pixel-fixed": ("clip", "upsampler"),
+    "pixel-learned": ("clip", "upsampler"),
+    "glide-like": ("clip", "upsampler"),
     "pixel-unet": (),
     "pixel-transformer": (),
 }

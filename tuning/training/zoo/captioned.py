@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from jaxtyping import Float, Int64
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -46,17 +46,36 @@ class CaptionedSpec(Spec):
         exclude_if=lambda value: value == "fixed",  # the settings of models without these fields stay as they were
         description="Whether the network also learns its variance, between those of its two bounds.",
     )
+    predicts: Literal["epsilon", "v_prediction"] = Field(
+        "epsilon",
+        exclude_if=lambda value: value == "epsilon",
+        description="What the network answers: the noise, or v (Salimans & Ho 2022, arXiv:2202.00512, appendix D).",
+    )
+    terminal_snr: Literal["scheduled", "zero"] = Field(
+        "scheduled",
+        exclude_if=lambda value: value == "scheduled",
+        description="'zero' rescales the noise schedule to end in pure noise (Lin et al. 2023, arXiv:2305.08891).",
+    )
     vlb_weight: float = Field(
         0.001, gt=0, exclude_if=lambda value: value == 0.001, description="Lambda of the variational bound."
     )
     loop: LoopSpec
+
+    @model_validator(mode="after")
+    def _pure_noise_needs_v(self) -> "CaptionedSpec":
+        if self.terminal_snr == "zero" and (self.predicts, self.variance) != ("v_prediction", "fixed"):
+            raise ValueError(
+                "terminal_snr='zero': expected predicts='v_prediction' and variance='fixed', since at the last step "
+                f"epsilon and the bound say nothing of the picture; found {self.predicts!r} and {self.variance!r}"
+            )
+        return self
 
 
 S = TypeVar("S", bound=CaptionedSpec)
 
 
 class CaptionedDiffusion(Recipe[S, UNet2DConditionModel]):
-    """Predict the noise (Ho et al. 2020, arXiv:2006.11239, Alg. 1) at time steps spread evenly over the batch.
+    """Predict the noise, or v (Ho et al. 2020, arXiv:2006.11239, Alg. 1), at time steps spread evenly over the batch.
 
     A learned variance adds the variational bound: Nichol & Dhariwal 2021 (arXiv:2102.09672), Eq. 16.
     """
@@ -119,7 +138,7 @@ class CaptionedDiffusion(Recipe[S, UNet2DConditionModel]):
         return clean, noise, time, self._captions(index, random)
 
     def _error(self, batch: Batch) -> Tensor:
-        """Return the weighted error of the predicted noise, and the bits of a learned variance."""
+        """Return the weighted error of the prediction, and the bits of a learned variance."""
         clean, noise, time, caption = (part.to(self.device) for part in batch)
         signal = self.signal.to(self.device)[time][:, None, None, None]
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
@@ -129,14 +148,26 @@ class CaptionedDiffusion(Recipe[S, UNet2DConditionModel]):
 
     def hybrid(self, output: Tensor, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """Return L_simple, and with a learned variance L_simple + lambda L_vlb, of the network's output."""
-        predicted, v = output.split(clean.shape[1], dim=1) if self.learns else (output, None)
-        ratio = (self.signal / (1 - self.signal)).to(self.device)[time][:, None, None, None]
-        weight = ratio.clamp(max=self.spec.snr_limit) / ratio
-        simple = (weight * (predicted - noise) ** 2).mean()
-        if v is None:
+        predicted, variance = output.split(clean.shape[1], dim=1) if self.learns else (output, None)
+        signal = self.signal.to(self.device)[time][:, None, None, None]
+        target, weight = self._target(clean, noise, signal)
+        simple = (weight * (predicted - target) ** 2).mean()
+        if variance is None:
             return simple
+        if self.spec.predicts == "v_prediction":
+            noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
+            predicted = signal.sqrt() * predicted + (1 - signal).sqrt() * noisy
         share = self.spec.vlb_weight * len(self.signal)
-        return simple + share * self.bound.bits(predicted, v, noise, clean, time).mean()
+        return simple + share * self.bound.bits(predicted, variance, noise, clean, time).mean()
+
+    def _target(self, clean: Tensor, noise: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the network should have answered, and the weight of its error."""
+        ratio = signal / (1 - signal)
+        capped = ratio.clamp(max=self.spec.snr_limit)
+        if self.spec.predicts == "epsilon":
+            return noise, capped / ratio
+        # one more in both than Hang et al. have for v, so that a step of pure noise counts too
+        return signal.sqrt() * noise - (1 - signal).sqrt() * clean, (capped + 1) / (ratio + 1)
 
     @property
     def learns(self) -> bool:
@@ -178,16 +209,20 @@ def unet(
     )
 
 
-def schedule(betas: str, variance: str, *, pixels: bool) -> DDIMScheduler | DDPMScheduler:
+def schedule(spec: CaptionedSpec, betas: str, *, pixels: bool) -> DDIMScheduler | DDPMScheduler:
     """Return how a model is trained and, unless told otherwise, sampled: DDIM, or ancestral with a learned variance.
 
     Pixels are clipped, and with GLIDE's schedule visited from the last training step, as GLIDE does. Latents are not:
-    nothing bounds their clean prediction, and of the signal 5e-5 is left there.
+    nothing bounds their clean prediction, and of the signal 5e-5 is left there. Where nothing at all is left of it, the
+    last training step is visited too: trained there, the network starts from what it knows.
     """
-    spacing = {"timestep_spacing": "linspace"} if pixels and betas == "cosine" else {}
-    settings = BETAS[betas] | spacing | {"clip_sample": pixels}
-    if variance == "learned_range":
-        return DDPMScheduler(**settings, variance_type=variance)
+    settings = BETAS[betas] | {"clip_sample": pixels, "prediction_type": spec.predicts}
+    if pixels and betas == "cosine":
+        settings["timestep_spacing"] = "linspace"
+    if spec.terminal_snr == "zero":
+        settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    if spec.variance == "learned_range":
+        return DDPMScheduler(**settings, variance_type=spec.variance)
     return DDIMScheduler(**settings, set_alpha_to_one=betas != "scaled_linear")
 
 

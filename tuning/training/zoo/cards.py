@@ -8,8 +8,10 @@ import torch
 
 from stages.models.zoo import WEIGHTS, Card, Figure, card, checksum
 from tuning.training.zoo import lineage
+from tuning.training.zoo.bound import bound_figures
+from tuning.training.zoo.captioned_figures import captioned_figures
 from tuning.training.zoo.copies import descriptor_figures
-from tuning.training.zoo.measure import classifier_figures, clip_figures, text_to_image_figures
+from tuning.training.zoo.measure import GUIDANCE, classifier_figures, clip_figures, text_to_image_figures
 from tuning.training.zoo.pixel import pixel_figures
 from tuning.training.zoo.settings import SETTINGS
 
@@ -18,6 +20,18 @@ PIXEL_LIMITS = (
     "Its figures hold without guidance and with 18 steps of Heun's method.",
     "A study object: two architectures that saw the same pictures for the same time, not a good generator.",
 )
+
+CAPTIONED_LIMITS = (
+    "Knows only `a photo of a {colour} {object}` with 12 objects and 8 colours; any other prompt is untested.",
+    "Its figures hold for the guidance and the samplers beside them.",
+    "A study object: its brittleness says nothing about the size of the effect in large models.",
+)
+SECOND_STAGE = (
+    "CLIPTextModel of 3 layers, upsampler UNet2DConditionModel 16-16-32-48 to 64 x 64; PixelTextPipeline's folder"
+)
+
+GUIDANCE_OF = {"glide-like": 3.0}
+"""Where a card's figures have another guidance than the rest: GLIDE's own."""
 
 TEXTS = {
     "text-to-image": (
@@ -28,6 +42,26 @@ TEXTS = {
             "Its figures hold for guidance 4; at 1, 2 and 7.5 only 96 pictures each were drawn.",
             "A study object: its brittleness says nothing about the size of the effect in large models.",
         ),
+    ),
+    "latent-learned": (
+        "The twin of text-to-image that also learns its variance: latent-GLIDE, in Stable Diffusion's format.",
+        "Autoencoder and text encoder of text-to-image, UNet2DConditionModel 32-64-128 with 8 channels out, DDPM",
+        CAPTIONED_LIMITS,
+    ),
+    "pixel-fixed": (
+        "The twin of text-to-image over pixels: draws 16 x 16, and by its second stage 64 x 64.",
+        f"UNet2DConditionModel 32-64-128 over pixels, DDIM, {SECOND_STAGE}",
+        CAPTIONED_LIMITS,
+    ),
+    "pixel-learned": (
+        "The twin of pixel-fixed that also learns its variance.",
+        f"UNet2DConditionModel 32-64-128 over pixels with 6 channels out, DDPM, {SECOND_STAGE}",
+        CAPTIONED_LIMITS,
+    ),
+    "glide-like": (
+        "GLIDE in small: pixel-learned with GLIDE's own noise schedule, the cosine.",
+        f"UNet2DConditionModel 32-64-128 over pixels with 6 channels out, DDPM, {SECOND_STAGE}",
+        CAPTIONED_LIMITS,
     ),
     "classifier": (
         "Names the object in a picture of the image world, under strong casts, exposure, noise and blur.",
@@ -84,19 +118,22 @@ class Check(NamedTuple):
     figure: str
     expected: float
     recomputed: float
+    n: int
 
 
 def verify(name: str) -> list[Check]:
-    """Measure every figure of a model's card again. Seconds; for descriptor and text-to-image a minute on 2 cores."""
+    """Measure every figure of a model's card again. Seconds; minutes of one core for what draws, and the descriptor."""
     found = {figure.name: figure.value for figure in measure(name, WEIGHTS / name)}
-    return [Check(figure.name, figure.value, found[figure.name]) for figure in card(name).figures]
+    return [Check(figure.name, figure.value, found[figure.name], figure.n) for figure in card(name).figures]
 
 
 def measure(name: str, folder: Path) -> tuple[Figure, ...]:
     """Return the figures of the model in `folder`; the other models are those beside it."""
     match name:
         case "text-to-image":
-            return text_to_image_figures(folder, folder.parent)
+            return (*text_to_image_figures(folder, folder.parent), *bound_figures(folder))
+        case "latent-learned" | "pixel-fixed" | "pixel-learned" | "glide-like":
+            return captioned_figures(folder, folder.parent, GUIDANCE_OF.get(name, GUIDANCE))
         case "clip":
             return clip_figures(folder)
         case "descriptor":

@@ -65,16 +65,19 @@ def text_to_image_figures(folder: Path, judges: Path, rounds: int = 5) -> tuple[
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     x = torch.cat([draw(pipeline, number) for number in range(rounds)])
-    wanted = torch.arange(len(PROMPTS)).repeat(rounds)
+    return (*judged(x, judges, f"guidance {GUIDANCE:g}, {STEPS} DDIM steps"), _reconstruction(pipeline.vae))
+
+
+def judged(x: Pictures, judges: Path, at: str) -> tuple[Figure, ...]:
+    """Return what classifier, judge and CLIP see in pictures of all prompts in order, once or more, drawn `at`."""
+    wanted = torch.arange(len(PROMPTS)).repeat(len(x) // len(PROMPTS))
     label, colour = wanted % len(world.CLASSES), wanted // len(world.CLASSES)
-    at = f"guidance {GUIDANCE:g}, {STEPS} DDIM steps"
     seen = zero_shot(judges / "clip", x)
     return (
         share(f"object by classifier, {at}", predict(load_classifier(judges / "classifier"), x) == label),
         share(f"object by judge, {at}", predict(load_classifier(judges / "judge"), x) == label),
         share(f"object by CLIP, {at}", seen % len(world.CLASSES) == label),
         share(f"colour by CLIP, {at}", seen // len(world.CLASSES) == colour),
-        _reconstruction(pipeline.vae),
     )
 
 

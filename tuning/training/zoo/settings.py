@@ -11,12 +11,32 @@ from tuning.training.zoo.descriptor import DescriptorRecipeSpec
 from tuning.training.zoo.loop import LoopSpec
 from tuning.training.zoo.pixel import TRANSFORMER, UNET
 from tuning.training.zoo.text_to_image import TextToImageSpec
+from tuning.training.zoo.upsampler import UpsamplerSpec
 from tuning.training.zoo.vae import VaeSpec
 
 AnyRecipeSpec: TypeAlias = Annotated[
-    ClassifierSpec | ClipSpec | DescriptorRecipeSpec | EdmSpec | TextToImageSpec | VaeSpec,
+    ClassifierSpec | ClipSpec | DescriptorRecipeSpec | EdmSpec | TextToImageSpec | UpsamplerSpec | VaeSpec,
     Field(discriminator="kind"),
 ]
+
+SHARED = TextToImageSpec(
+    channels=(32, 64, 128),
+    images=96_000,
+    loop=LoopSpec(
+        steps=8000, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=3000, average=0.998, seed=5
+    ),
+)
+"""What all text-to-image models have in common; each names below what it differs in."""
+
+LEARNED = {"variance": "learned_range"}
+PIXELS = {"space": "pixel"}
+GLIDES = {"schedule": "cosine"}
+
+
+def differing(**factors: str) -> TextToImageSpec:
+    """Return the shared settings but for `factors`."""
+    return TextToImageSpec.model_validate(dict(SHARED) | factors)
+
 
 SETTINGS: dict[str, AnyRecipeSpec] = {
     "classifier": ClassifierSpec(
@@ -38,10 +58,15 @@ SETTINGS: dict[str, AnyRecipeSpec] = {
     "descriptor": DescriptorRecipeSpec(
         loop=LoopSpec(steps=850, batch=64, learning_rate=2e-3, decay_steps=500, average=0.99, seed=6),
     ),
-    "text-to-image": TextToImageSpec(
+    "text-to-image": SHARED,
+    "latent-learned": differing(**LEARNED),
+    "pixel-fixed": differing(**PIXELS),
+    "pixel-learned": differing(**PIXELS, **LEARNED),
+    "glide-like": differing(**PIXELS, **LEARNED, **GLIDES),
+    "upsampler": UpsamplerSpec(
         images=96_000,
         loop=LoopSpec(
-            steps=8000, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=3000, average=0.998, seed=5
+            steps=2500, batch=16, learning_rate=1.2e-3, warmup_steps=200, decay_steps=1000, average=0.998, seed=8
         ),
     ),
     "pixel-unet": UNET,

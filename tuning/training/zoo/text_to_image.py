@@ -49,7 +49,7 @@ class TextToImageRecipe(CaptionedDiffusion[TextToImageSpec]):
         self.spec, self.device = spec, device
         vae, clip_folder = parts
         self.discrete = spec.space == "pixel"
-        self.scheduler = schedule(spec.schedule, spec.variance, pixels=self.discrete)
+        self.scheduler = schedule(spec, spec.schedule, pixels=self.discrete)
         if spec.space == "pixel":
             self.pixels = cached_pixels(spec.images, work / f"pixels-{SIDE}.safetensors")
         else:

@@ -8,17 +8,18 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages.models.zoo import NAMES, WEIGHTS
+from stages.models.zoo import WEIGHTS
 from tuning.training.edm import EdmRecipe
 from tuning.training.settings import EdmSpec
 from tuning.training.zoo import PARTS, lineage
-from tuning.training.zoo.cards import write_card
+from tuning.training.zoo.cards import TEXTS, write_card
 from tuning.training.zoo.classifier import ClassifierRecipe, ClassifierSpec
 from tuning.training.zoo.clip import ClipRecipe, ClipSpec
 from tuning.training.zoo.descriptor import DescriptorRecipe, DescriptorRecipeSpec
 from tuning.training.zoo.loop import Loop, Recipe
 from tuning.training.zoo.settings import SETTINGS, AnyRecipeSpec
 from tuning.training.zoo.text_to_image import TextToImageRecipe, TextToImageSpec
+from tuning.training.zoo.upsampler import UpsamplerRecipe, UpsamplerSpec, add_upsampler
 from tuning.training.zoo.vae import VaeRecipe
 
 
@@ -38,31 +39,39 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     for part in lineage(name):
-        _run(part, work, device)
-    if name not in NAMES:
+        run(part, work, device)
+    if name not in TEXTS:
         return work / name
     return ship(name, work, weights)
 
 
 def ship(name: str, work: Path, weights: Path = WEIGHTS) -> Path:
-    """Copy a trained model's folder to `weights` in half precision, measure it there and write its card."""
+    """Put a trained model's parts into `weights`, measure it there and write its card."""
     folder, partial = weights / name, weights / f".{name}"
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(work / name, partial)
-    for file in partial.rglob("*.safetensors"):
-        halve(file)
-    for file in partial.rglob("config.json"):
-        forget_place(file)
+    assemble(name, work, partial)
     write_card(name, partial, work)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
 
 
+def assemble(name: str, work: Path, folder: Path) -> None:
+    """Write a trained model, with its second stage where it has one, in half precision."""
+    if "upsampler" in PARTS[name]:
+        add_upsampler(work / name, work / "upsampler", folder)
+    else:
+        shutil.copytree(work / name, folder)
+    for file in folder.rglob("*.safetensors"):
+        halve(file)
+    for file in folder.rglob("*.json"):
+        forget_place(file)
+
+
 def forget_place(file: Path) -> None:
     """Rewrite a model's settings without the folder of this machine that diffusers notes in them."""
     settings = json.loads(file.read_text())
-    if settings.pop("_name_or_path", None) is not None:
+    if isinstance(settings, dict) and settings.pop("_name_or_path", None) is not None:
         file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
@@ -72,7 +81,8 @@ def halve(file: Path) -> None:
     save_file(tensors, file, {"format": "pt"})
 
 
-def _run(part: str, work: Path, device: str) -> None:
+def run(part: str, work: Path, device: str) -> None:
+    """Train one part, or go on where it was stopped, and write its files to `work`."""
     spec, checkpoint = SETTINGS[part], work / f"{part}.pt"
     recipe = _recipe(spec, work, device)
     loop = Loop(recipe, spec.loop, checkpoint)
@@ -90,7 +100,13 @@ def _recipe(spec: AnyRecipeSpec, work: Path, device: str) -> Recipe[Any, Any]:
             return DescriptorRecipe(spec, work / "classifier", device)
         case EdmSpec():
             return EdmRecipe(spec, device)
-        case TextToImageSpec():
-            return TextToImageRecipe(spec, work, (work / "vae", work / "clip"), device)
+        case TextToImageSpec() | UpsamplerSpec():
+            return _captioned(spec, work, device)
         case _:
             return VaeRecipe(spec, device)
+
+
+def _captioned(spec: TextToImageSpec | UpsamplerSpec, work: Path, device: str) -> Recipe[Any, Any]:
+    if isinstance(spec, UpsamplerSpec):
+        return UpsamplerRecipe(spec, work / "clip", device)
+    return TextToImageRecipe(spec, work, (work / "vae", work / "clip"), device)

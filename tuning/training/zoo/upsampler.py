@@ -23,7 +23,7 @@ class UpsamplerSpec(CaptionedSpec):
     """A small U-Net that sees its state and the small picture, bilinearly enlarged, as three further channels."""
 
     kind: Literal["upsampler"] = "upsampler"
-    channels: tuple[int, ...] = (16, 32, 64, 64)
+    channels: tuple[int, ...] = (16, 16, 32, 48)
     deepest: int = Field(2, ge=1, description="Levels with attention, counted from the deepest.")
     variance: Literal["learned_range"] = "learned_range"
 
@@ -35,7 +35,7 @@ class UpsamplerRecipe(CaptionedDiffusion[UpsamplerSpec]):
 
     def __init__(self, spec: UpsamplerSpec, clip_folder: Path, device: str = "cpu") -> None:
         self.spec, self.device = spec, device
-        self.scheduler = schedule("linear", spec.variance, pixels=True)
+        self.scheduler = schedule(spec, "linear", pixels=True)
         self._prepare(clip_folder, (3, world.PIXELS, world.PIXELS))
 
     @override

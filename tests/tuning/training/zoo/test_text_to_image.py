@@ -26,6 +26,7 @@ MODELS = {
     "latent-learned": {"variance": "learned_range"},
     "pixel": {"space": "pixel", "schedule": "cosine"},
     "pixel-learned": {"space": "pixel", "schedule": "cosine", "variance": "learned_range"},
+    "latent-zero": {"predicts": "v_prediction", "terminal_snr": "zero"},
 }
 
 
@@ -89,7 +90,56 @@ def test_a_pair_sees_the_same_batches(one, other, work):
         assert torch.equal(a, b)
 
 
-def test_all_four_have_the_same_network_but_for_channels(work):
+@pytest.mark.parametrize("terminal", ["scheduled", "zero"])
+def test_v_is_the_velocity_of_diffusers(terminal, work):
+    """Its error has weight 1 up to the limit of the signal-to-noise ratio, at a step of pure noise too."""
+    spec = TextToImageSpec(**SMALL, predicts="v_prediction", terminal_snr=terminal)
+    recipe = TextToImageRecipe(spec, work, (work / "vae", work / "clip"))
+    clean, noise, _, _ = recipe._batch(0)
+    time = torch.tensor([0, 10, 100, 300, 500, 700, 998, 999])
+    target = diffusers.DDIMScheduler.from_config(recipe.scheduler.config).get_velocity(clean, noise, time)
+    output = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    ratio = recipe.signal[time] / (1 - recipe.signal[time])
+    weight = torch.where(ratio > 5, 6 / (ratio + 1), torch.ones(8))
+    expected = (weight * ((output - target) ** 2).flatten(1).mean(1)).mean()
+    torch.testing.assert_close(recipe.hybrid(output, clean, noise, time), expected)
+    if terminal == "zero":
+        assert recipe.signal[-1] == 0
+        torch.testing.assert_close(target[-1], -clean[-1])
+
+
+def test_a_learned_variance_has_the_same_bits_whether_epsilon_or_v_is_predicted(work):
+    specs = [TextToImageSpec(**SMALL, variance="learned_range", predicts=p) for p in ("epsilon", "v_prediction")]
+    one, other = (TextToImageRecipe(spec, work, (work / "vae", work / "clip")) for spec in specs)
+    clean, noise, time, _ = one._batch(0)
+    signal = one.signal[time][:, None, None, None]
+    epsilon, variance = torch.randn(2, *clean.shape, generator=torch.Generator().manual_seed(0))
+    noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
+    v = (epsilon - (1 - signal).sqrt() * noisy) / signal.sqrt()
+    bits = []
+    for recipe, answer in ((one, epsilon), (other, v)):
+        simple, weight = recipe._target(clean, noise, signal)
+        whole = recipe.hybrid(torch.cat([answer, variance], 1), clean, noise, time)
+        bits.append(whole - (weight * (answer - simple) ** 2).mean())
+    torch.testing.assert_close(bits[0], bits[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("factors", [{}, {"predicts": "v_prediction", "variance": "learned_range"}], ids=str)
+def test_pure_noise_needs_v_and_a_fixed_variance(factors):
+    with pytest.raises(ValueError, match=r"terminal_snr='zero': expected predicts='v_prediction' and variance='fixed'"):
+        TextToImageSpec(**SMALL, terminal_snr="zero", **factors)
+
+
+def test_a_model_of_zero_terminal_snr_starts_at_its_last_training_step(work, tmp_path):
+    recipe = recipe_of("latent-zero", work)
+    recipe.save(recipe.module, tmp_path)
+    own = diffusers.DDIMScheduler.from_pretrained(tmp_path / "scheduler")
+    own.set_timesteps(20)
+    assert own.timesteps[0] == 999
+    assert own.alphas_cumprod[-1] == 0
+
+
+def test_all_have_the_same_network_but_for_channels(work):
     shapes = {}
     for name in MODELS:
         weights = recipe_of(name, work).module.state_dict()
@@ -116,7 +166,8 @@ def test_the_second_stage_sees_the_saved_small_picture(work):
 def test_the_shipped_models_settings_stay_as_they_were():
     """New fields do not show where they are at rest: checkpoints and cards of older models stay valid."""
     old = SETTINGS["text-to-image"]
-    assert not {"space", "variance", "schedule", "vlb_weight"} & json.loads(old.canonical()).keys()
+    hidden = {"space", "variance", "schedule", "vlb_weight", "predicts", "terminal_snr"}
+    assert not hidden & json.loads(old.canonical()).keys()
     assert card("text-to-image").settings["text-to-image"] == old.model_dump(mode="json")
 
 
