@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import index_cli
+from pipelines import claims_cli, index_cli
 from pipelines.config import UserError
 from pipelines.run import RunFailed
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 zoo = typer.Typer(help="The embedded models.", no_args_is_help=True)
 app.add_typer(zoo, name="zoo")
 app.add_typer(index_cli.app, name="index")
+app.command()(claims_cli.claims)
 
 Config = Annotated[str, typer.Argument(help="A YAML file, or a packaged config such as robustness_demo.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as a.b=c, such as seeds.count=20.")]
@@ -65,6 +66,18 @@ def reproducibility(config: Config, overrides: Overrides = None) -> None:
 def memorization(config: Config, overrides: Overrides = None) -> None:
     """Look a model's samples up among its training pictures: how many replicate one, and how many would by chance."""
     run_question("memorization", config, overrides)
+
+
+@app.command()
+def factorial(config: Config, overrides: Overrides = None) -> None:
+    """Shift the seed latents of several models and samplers: which factor of them carries the robustness."""
+    run_question("factorial", config, overrides)
+
+
+@app.command()
+def trajectory(config: Config, overrides: Overrides = None) -> None:
+    """Watch samplers carry shifted seeds: how long is each step, and how much of the shift is left at the end."""
+    run_question("trajectory", config, overrides)
 
 
 @app.command(name="plan")
@@ -157,8 +170,11 @@ def resolve(config: str, overrides: list[str] | None, expected: str | None = Non
 
 
 def check(question: "AnyQuestion") -> None:
-    """Follow the columns of everything that a question draws."""
+    """Follow the columns of everything that a question draws, and refuse what its models cannot run."""
+    from pipelines.unable import refuse_unable
+
     for draw in question.draws:
+        refuse_unable(draw.grid)
         draw.generation.check(draw.grid.rows(first_row()))
 
 

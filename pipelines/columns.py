@@ -38,6 +38,12 @@ MEASURED = {
     "embedding": pa.list_(pa.float32()),
     "nearest": pa.list_(pa.int64()),
     "nearest_score": pa.list_(pa.float32()),
+    "step_distance": pa.list_(pa.float32()),
+    "control_distance": pa.list_(pa.float32()),
+    "projection": pa.list_(pa.list_(pa.float32())),
+    "channel_z": pa.list_(pa.list_(pa.float32())),
+    "signal": pa.list_(pa.float32()),
+    "film": PNG,
 }
 """Measured columns that are not plain float32."""
 
@@ -64,7 +70,7 @@ def schema_of(measured: Iterable[str]) -> pa.Schema:
 
 def table(batch: Mapping[str, Column], schema: pa.Schema) -> pa.Table:
     """Return columns of a batch as a table to be stored; NaN becomes null."""
-    columns = [pa.array(batch[field.name].tolist(), type=field.type, from_pandas=True) for field in schema]
+    columns = [pa.array(plain(batch[field.name]), type=field.type, from_pandas=True) for field in schema]
     return pa.table(columns, schema=features(schema))
 
 
@@ -76,9 +82,15 @@ def pack(batch: Batch) -> pa.Table:
 def packed(name: str, column: np.ndarray) -> pa.Array:
     """Return one column as Arrow."""
     if name != "image":
-        return pa.array(column.tolist(), type=type_of(name))
+        return pa.array(plain(column), type=type_of(name))
     rows = [None if image is None else {"data": image.tobytes(), "shape": image.shape} for image in column]
     return pa.array(rows, type=PIXELS)
+
+
+def plain(column: np.ndarray) -> list[object]:
+    """Return a column as a list; Arrow knows no arrays of several axes."""
+    rows: list[object] = column.tolist()
+    return [row.tolist() if isinstance(row, np.ndarray) and row.ndim > 1 else row for row in rows]
 
 
 def unpack(data: pa.Table) -> Batch:

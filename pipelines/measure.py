@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipelines.columns import SAMPLE
 from pipelines.compute import ONE_ACTOR, Compute
 from pipelines.pipeline import Pipeline, Step
 from pipelines.save import LoadImages, SaveMeasured, SaveMeasuredSpec, SaveSamples, SaveSamplesSpec
@@ -13,7 +14,10 @@ KEEP = ("number", "error")
 
 @dataclass(frozen=True)
 class Measure:
-    """A measuring stage, and the fingerprint of the weights that it uses."""
+    """A measuring stage, and the fingerprint of the weights that it uses.
+
+    The stage that draws measures too: what it keeps of a row besides its sample, such as its trajectory.
+    """
 
     stage: type[AnyStage]
     spec: Spec
@@ -31,8 +35,13 @@ class Measure:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the columns that it writes."""
-        return self.stage.columns(self.spec)[1]
+        """Return the columns that it adds to those of a sample."""
+        return tuple(name for name in self.stage.columns(self.spec)[1] if name not in SAMPLE.names)
+
+    @property
+    def draws(self) -> bool:
+        """Whether only drawing a row, or drawing it again, measures it."""
+        return "image" in self.stage.columns(self.spec)[1]
 
     @property
     def sees_pictures(self) -> bool:
@@ -47,9 +56,9 @@ class Measure:
         return f"measured/{(self.called or self.stage.__name__).lower()}-{digest([settings, self.weights])[:16]}"
 
     def steps(self, store: str) -> tuple[Step, ...]:
-        """Return the steps that measure and publish."""
-        save = SaveMeasuredSpec(store=store, table=self.table, measured=self.columns)
-        return Step(self.stage, self.spec, self.compute), Step(SaveMeasured, save, None)
+        """Return the steps that measure and publish; what drawing measures is there already."""
+        save = Step(SaveMeasured, SaveMeasuredSpec(store=store, table=self.table, measured=self.columns), None)
+        return (save,) if self.draws else (Step(self.stage, self.spec, self.compute), save)
 
 
 def generation(name: str, draw: Step, measures: Sequence[Measure], store: str) -> Pipeline:
@@ -57,6 +66,12 @@ def generation(name: str, draw: Step, measures: Sequence[Measure], store: str) -
     save = Step(SaveSamples, SaveSamplesSpec(store=store), None)
     measuring = [step for measure in measures for step in measure.steps(store)]
     return Pipeline(name, draw, save, *measuring, keep=KEEP)
+
+
+def redrawing(name: str, draw: Step, measures: Sequence[Measure], store: str) -> Pipeline:
+    """Return the pipeline that draws samples again which are in the store, for what only drawing measures."""
+    publishing = [step for measure in measures for step in measure.steps(store)]
+    return Pipeline(name, draw, *publishing, keep=KEEP)
 
 
 def measurement(name: str, measures: Sequence[Measure], store: str) -> Pipeline:

@@ -16,7 +16,7 @@ from pipelines.question import AnyQuestion, Draw
 from pipelines.rows import done
 from pipelines.save import SAMPLES
 from pipelines.store import Store
-from pipelines.sweep import Swept
+from pipelines.sweep import Swept, unmeasured
 
 UNKNOWN = "not known before a first run; try seeds.count=1"
 
@@ -27,6 +27,8 @@ class Plan:
 
     rows: int
     stored: int
+    again: int
+    """Stored rows to draw again, for what only drawing measures."""
     seconds: float
     """Expected seconds; NaN where no earlier run measured a rate."""
     disk_bytes: float
@@ -39,16 +41,18 @@ def plan(question: AnyQuestion) -> Plan:
     """Return the plan of a question; reads the store, starts nothing."""
     store = Store(question.spec.store)
     rates = read_rates(question)
-    rows = stored = 0
+    rows = stored = again = 0
     seconds = 0.0
     for draw in question.draws:
         bits = [done(store, grid, draw.run.retry_failed) for grid in draw.grids]
         have = sum(int(np.bitwise_count(b).sum()) for b in bits)
-        if todo := len(draw) - have:
+        lack = [unmeasured(store, draw, measure) for measure in draw.measures if measure.draws]
+        repeated = len(set[str]().union(*lack))
+        if todo := len(draw) - have + repeated:
             seconds += todo / rates.get(rate_key(draw), math.nan)
-        rows, stored = rows + len(draw), stored + have
+        rows, stored, again = rows + len(draw), stored + have, again + repeated
     todo = rows - stored
-    return Plan(rows, stored, seconds, todo * bytes_per_row(store) if todo else 0.0, weights(question))
+    return Plan(rows, stored, again, seconds, todo * bytes_per_row(store) if todo else 0.0, weights(question))
 
 
 def lines(question: AnyQuestion, found: Plan) -> Iterator[str]:
@@ -67,6 +71,8 @@ def lines(question: AnyQuestion, found: Plan) -> Iterator[str]:
         yield f"pool       {pool.compute.actors} x ({pool.name}), {amount(pool.compute)} each"
     yield f"reserves   {cpus:g} CPU, {gpus:g} GPU, batches of {run.batch_size}"
     yield f"rows       {found.rows}, in the store {found.stored}, to draw {found.rows - found.stored}"
+    if found.again:
+        yield f"           {found.again} in the store were drawn without being watched, and are drawn again"
     yield from (f"           {note}" for note in question.notes)
     yield f"time       {duration(found.seconds)}"
     yield f"disk       {size(found.disk_bytes)}, free {size(shutil.disk_usage(nearest(run.output)).free)}"
@@ -118,7 +124,8 @@ def rate_key(draw: Draw) -> str:
     """Return what a rate depends on."""
     run = draw.run
     where = f"{run.layout} {run.generate.canonical()} batch {run.batch_size} {run.device}"
-    return f"{draw.grid.model} {draw.grid.revision} {draw.grid.samplers[0]} {where}"
+    watched = " watched" if any(measure.draws for measure in draw.measures) else ""
+    return f"{draw.grid.model} {draw.grid.revision} {draw.grid.samplers[0]} {where}{watched}"
 
 
 def bytes_per_row(store: Store) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, Ty
 from pydantic import Field
 
 from pipelines.grid import Grid
-from pipelines.measure import Measure, derivation, generation, measurement
+from pipelines.measure import Measure, derivation, generation, measurement, redrawing
 from pipelines.pipeline import Pipeline, Step
 from pipelines.prompts import Prompt
 from pipelines.run import RunSpec
@@ -18,6 +18,7 @@ from pipelines.store import Store
 from stages.base import Spec, digest
 from stages.generate import Generate, GenerateSpec
 from stages.models.outline import outline
+from stages.sampling.recording import Recording, together
 
 if TYPE_CHECKING:
     from pipelines.report import Page
@@ -78,13 +79,19 @@ class Draw:
     @property
     def generation(self) -> Pipeline:
         """Return the pipeline over samples that are not in the store."""
-        where = placement(self.run)
-        step = Step(Generate, GenerateSpec(model=self.grid.model, **where), self.run.generate)
-        if self.shards is not None:
-            named = {"name": self.shards.name, "count": self.shards.count}
-            spec = ShardedGenerateSpec.model_validate({"model": self.grid.model, **where, **named})
-            step = Step(ShardedGenerate, spec, self.run.generate)
-        return generation(self.question, step, self.measures, self.store)
+        return generation(self.question, self.drawing(recorded(self.measures)), self.measures, self.store)
+
+    def redrawing(self, measures: tuple[Measure, ...]) -> Pipeline:
+        """Return the pipeline over samples that are in the store and lack these measures, which only drawing gives."""
+        return redrawing(f"{self.question}, drawing again", self.drawing(recorded(measures)), measures, self.store)
+
+    def drawing(self, record: Recording | None) -> Step:
+        """Return the step that draws, keeping this much of the trajectories."""
+        settings = {"model": self.grid.model, "record": record, **placement(self.run)}
+        if self.shards is None:
+            return Step(Generate, GenerateSpec.model_validate(settings), self.run.generate)
+        named = {"name": self.shards.name, "count": self.shards.count}
+        return Step(ShardedGenerate, ShardedGenerateSpec.model_validate(settings | named), self.run.generate)
 
     def measurement(self, measures: tuple[Measure, ...]) -> Pipeline:
         """Return the pipeline over samples that are in the store and lack these measures."""
@@ -129,6 +136,9 @@ class Question(ABC, Generic[S]):
         """Return what a plan says beside the number of rows."""
         return ()
 
+    def prepare(self, draw: Draw, watch: "Watch") -> None:
+        """Make what the rows of a draw need before they are drawn; Ray is running."""
+
     def blocks(self, draw: Draw, store: Store) -> Iterator[tuple[Grid, ...]]:  # noqa: ARG002  adaptive ones look there
         """Yield the grids to draw together; the next are asked for when those before them are stored."""
         yield draw.grids
@@ -144,6 +154,12 @@ class Question(ABC, Generic[S]):
 
 AnyQuestion: TypeAlias = Question[Any]
 """A question whose settings do not matter."""
+
+
+def recorded(measures: Sequence[Measure]) -> Recording | None:
+    """Return what drawing keeps for these measures; None where none of them asks for a trajectory."""
+    specs = [measure.spec for measure in measures if measure.draws]
+    return together(spec.record for spec in specs if isinstance(spec, GenerateSpec) and spec.record)
 
 
 class Placement(TypedDict):

@@ -1,12 +1,14 @@
 """The list of questions, and which of them a config asks."""
 
 from pipelines.config import UserError, load, locate, read_tree
+from pipelines.factorial import Factorial
 from pipelines.memorization import Memorization
 from pipelines.question import AnyQuestion
 from pipelines.reproducibility import Reproducibility
 from pipelines.robustness import Robustness
+from pipelines.trajectory import Trajectory
 
-KINDS: tuple[type[AnyQuestion], ...] = (Robustness, Reproducibility, Memorization)
+KINDS: tuple[type[AnyQuestion], ...] = (Robustness, Reproducibility, Memorization, Factorial, Trajectory)
 QUESTIONS = {str(kind.settings.model_fields["question"].default): kind for kind in KINDS}
 
 

@@ -49,6 +49,15 @@ def done(store: Store, grid: Grid, retry_failed: bool = False) -> np.ndarray:
     return bits
 
 
+def others(store: Store, grid: Grid, ids: set[str]) -> np.ndarray:
+    """Return the bitmap of every row but the stored ones with these ids, packed as by `done`."""
+    bits = np.packbits(np.ones(len(grid), dtype=np.uint8))
+    for numbers, batch in stored(store, grid, ["sample_id"]):
+        here = numbers[[i in ids for i in batch["sample_id"].to_pylist()]]
+        np.bitwise_and.at(bits, here // 8, (~(128 >> (here % 8))).astype(np.uint8))
+    return bits
+
+
 def truncated(store: Store, grid: Grid) -> dict[str, str]:
     """Return the prompts that the text encoder did not see whole, and the end that it cut."""
     cut: dict[str, str] = {}
@@ -172,8 +181,11 @@ def vectors(store: Store, grid: Grid, measure: Measure, column: str) -> np.ndarr
 
 
 def flat(lists: pa.ListArray) -> np.ndarray:
-    """Return lists of one length as a matrix."""
-    values: np.ndarray = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
+    """Return lists of one length as a matrix; lists in them one after the other."""
+    inner = pc.list_flatten(lists)
+    while pa.types.is_list(inner.type):
+        inner = pc.list_flatten(inner)
+    values: np.ndarray = inner.to_numpy(zero_copy_only=False)
     return values.reshape(len(lists), -1)
 
 

@@ -43,6 +43,11 @@ class ShardedGenerate(Stage[ShardedGenerateSpec]):
         super().__init__(spec)
         self.inner = Generate(spec, lambda _: connected(spec))
 
+    @classmethod
+    @override
+    def columns(cls, spec: ShardedGenerateSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return Generate.columns(spec)
+
     @override
     def transform(self, batch: Mapping[str, Column]) -> Batch:
         return self.inner.transform(batch)

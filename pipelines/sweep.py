@@ -11,7 +11,7 @@ from pipelines.hosting import hosted_parts
 from pipelines.measure import Measure
 from pipelines.pipeline import Pipeline
 from pipelines.question import AnyQuestion, Draw
-from pipelines.rows import done, images, lacking, measured
+from pipelines.rows import done, images, lacking, measured, others
 from pipelines.run import Tally, execute, work
 from pipelines.save import SAMPLES
 from pipelines.store import Store
@@ -57,6 +57,7 @@ def sweep(question: AnyQuestion, watch: Watch) -> Swept:
 
 def swept(question: AnyQuestion, draw: Draw, store: Store, watch: Watch) -> Swept:
     """Draw and measure the rows of one model."""
+    question.prepare(draw, watch)
     tallies: list[Tally] = []
     reused = 0
     for grids in question.blocks(draw, store):
@@ -112,8 +113,10 @@ def tables_of(question: AnyQuestion) -> Iterator[str]:
 def finish(draw: Draw, store: Store, watch: Watch) -> None:
     """Measure stored samples that lack a measure: a new classifier, or a run killed between drawing and measuring.
 
-    What is measured on pictures comes first, then what is made of other measures, which need no picture.
+    What only drawing measures comes first, then what is measured on pictures, then what is made of other measures,
+    which need no picture.
     """
+    draw_again(draw, store, watch)
     pictured = [measure for measure in draw.measures if measure.sees_pictures]
     missing = {measure: ids for measure in pictured if (ids := unmeasured(store, draw, measure))}
     size, watching = draw.run.batch_size, partial(watch, "measuring")
@@ -121,9 +124,21 @@ def finish(draw: Draw, store: Store, watch: Watch) -> None:
         ids = set[str]().union(*missing.values())
         run(draw, draw.measurement(tuple(missing)), [images(store, ids, size)], len(ids), watching)
     for measure in draw.measures:
-        if not measure.sees_pictures and (ids := unmeasured(store, draw, measure)):
+        if not measure.sees_pictures and not measure.draws and (ids := unmeasured(store, draw, measure)):
             source = next(m for m in draw.measures if set(measure.reads) <= set(m.columns))
             run(draw, draw.derivation(measure), [measured(store, source, ids, size)], len(ids), watching)
+
+
+def draw_again(draw: Draw, store: Store, watch: Watch) -> None:
+    """Draw stored samples again that lack what only drawing measures; their pictures stay as they are."""
+    missing = {m: ids for m in draw.measures if m.draws and (ids := unmeasured(store, draw, m))}
+    if not missing:
+        return
+    ids, size = set[str]().union(*missing.values()), draw.run.batch_size
+    bits = [others(store, grid, ids) for grid in draw.grids]
+    left = [len(grid) - int(np.bitwise_count(b).sum()) for grid, b in zip(draw.grids, bits, strict=True)]
+    parts = [work(grid, b, size) for grid, b, todo in zip(draw.grids, bits, left, strict=True) if todo]
+    run(draw, draw.redrawing(tuple(missing)), parts, sum(left), partial(watch, "drawing again"))
 
 
 def unmeasured(store: Store, draw: Draw, measure: Measure) -> set[str]:

@@ -113,6 +113,16 @@ class DiffusersSchedule:
         at = self.coefficients(t)
         return at.skip * at.size * seen + at.out * output
 
+    def alpha_bar(self, number: int) -> float:
+        """Return alpha-bar of the state after call `number`, 1 where it is clean; -1: the start; NaN in a flow."""
+        if isinstance(self.scheduler, EXPLODING):
+            return self.growth(number) ** -2
+        if kind(self.scheduler) == "flow":
+            return math.nan
+        if number + 1 == len(self.timesteps):
+            return 1.0
+        return 1 / (1 + self.coefficients(self.timesteps[number + 1]).sigma ** 2)
+
     def growth(self, number: int) -> float:
         """Return how much larger the state after step `number` is than the variance-preserving one; -1: the start."""
         if not isinstance(self.scheduler, EXPLODING):

@@ -10,6 +10,7 @@ from torch import Tensor
 from stages.arrays import Latent
 from stages.models.generator import Stepwise, step_noise, to_pictures
 from stages.models.preprocess import Picture
+from stages.sampling.loop import Moment
 from stages.sampling.recording import Recording, Trace
 from stages.sampling.spec import SamplerSpec
 from stages.sampling.trajectory import Plane, Recorder, States
@@ -36,11 +37,20 @@ def traced(
     if recording.control:
         beside = States()
         generator.clean(controls, prompts, sampler, [step_noise(seed) for seed in seeds], beside)
-    recorder, noise = Recorder(beside, plane, recording.frames, watched), [step_noise(seed) for seed in seeds]
-    clean = generator.clean(own, prompts, sampler, noise, recorder)
+    recorder, noise = Recorder(recording, beside, plane, watched), [step_noise(seed) for seed in seeds]
+    kept = States()
+
+    def observe(moment: Moment) -> None:
+        recorder(moment)
+        if recording.states:
+            kept(moment)
+
+    clean = generator.clean(own, prompts, sampler, noise, observe)
     pictures = to_pictures(generator.finish(clean, prompts, sampler, noise))
-    strips = dict(zip(watched, _strips(generator, recorder.strips), strict=True))
-    return pictures, [trace._replace(strip=strips.get(row)) for row, trace in enumerate(recorder.traces())]
+    traces, strips = recorder.traces(), dict(zip(watched, _strips(generator, recorder.strips), strict=True))
+    if recording.states:
+        traces = [trace._replace(states=x) for trace, x in zip(traces, kept.rows(), strict=True)]
+    return pictures, [trace._replace(strip=strips.get(row)) for row, trace in enumerate(traces)]
 
 
 def _strips(generator: Stepwise, frames: list[Float[Tensor, "b c h w"]]) -> list[np.ndarray]:

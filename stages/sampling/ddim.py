@@ -67,6 +67,10 @@ class Ddim:
         signal = self.level[t.item()]
         return variance_preserving(((1 - signal) / signal) ** 0.5, self.predicts)
 
+    def alpha_bar(self, number: int) -> float:
+        """Return alpha-bar of the state after call `number`; -1: the start."""
+        return self.signal[number + 1]
+
     def growth(self, number: int) -> float:  # noqa: ARG002
         """Return 1: the state is the variance-preserving one."""
         return 1.0

@@ -54,6 +54,10 @@ class Heun:
         at = self.levels[self.calls - 1]
         return at.skip * at.size * seen + at.out * output
 
+    def alpha_bar(self, number: int) -> float:
+        """Return alpha-bar of the state after call `number`; -1: the start."""
+        return self.growth(number) ** -2
+
     def growth(self, number: int) -> float:
         """Return how much larger the state after call `number` is than the variance-preserving one; -1: the start."""
         return math.hypot(1.0, self.levels[0].sigma if number < 0 else self.ends[number // 2])

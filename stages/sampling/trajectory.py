@@ -4,17 +4,17 @@ All states are taken in the variance-preserving unit, x / sqrt(1 + sigma^2), wha
 models and samplers compare. A step is one call of the network: PNDM's first step and each of Heun's are two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from stages.sampling.loop import Moment, Schedule
-from stages.sampling.recording import Trace, spread_over
+from stages.sampling.recording import Recording, Trace, spread_over
 from stages.tensors import Latents, Time
 
 
@@ -24,6 +24,9 @@ class WatchedSchedule(Schedule, Protocol):
 
     def growth(self, number: int) -> float:
         """Return how much larger the state after call `number` is than the variance-preserving one; -1: the start."""
+
+    def alpha_bar(self, number: int) -> float:
+        """Return alpha-bar of the state after call `number`, 1 where it is clean; -1: the start; NaN in a flow."""
 
     def clean(self, seen: Latents, output: Latents, t: Time) -> Latents:
         """Return the clean latents that the network's answer means."""
@@ -47,15 +50,17 @@ class Recorder:
 
     def __init__(
         self,
+        recording: Recording,
         control: "States | None" = None,
         plane: Plane | None = None,
-        frames: int = 0,
         rows: Sequence[int] = (),
     ) -> None:
-        self.control, self.plane, self.frames, self.rows = control, plane, frames, list(rows)
+        self.recording, self.control, self.plane, self.rows = recording, control, plane, list(rows)
         self.moved: list[Tensor] = []
         self.apart: list[Tensor] = []
         self.projected: list[Tensor] = []
+        self.channels: list[Tensor] = []
+        self.signal: list[Tensor] = []
         self.strips: list[Latents] = []
         """The clean predictions of `rows`, frame by frame."""
 
@@ -63,25 +68,33 @@ class Recorder:
         """Keep what one step shows."""
         before, after = states(moment)
         if moment.number == 0:
-            self._place(0, before)
+            self._place(moment, 0, before)
         self.moved.append(distance(after, before))
-        self._place(moment.number + 1, after)
-        if self.rows and moment.number in spread_over(len(moment.schedule.timesteps), self.frames):
+        self._place(moment, moment.number + 1, after)
+        if self.rows and moment.number in spread_over(len(moment.schedule.timesteps), self.recording.frames):
             self.strips.append(predicted(moment)[self.rows])
 
-    def _place(self, number: int, x: Latents) -> None:
+    def _place(self, moment: Moment, number: int, x: Latents) -> None:
         if self.control is not None:
             self.apart.append(distance(x, self.control.kept[number]))
         if self.plane is not None:
             self.projected.append(self.plane.project(x))
+        if self.recording.channels:
+            self.channels.append(x.mean((2, 3)) * x[0, 0].numel() ** 0.5)
+            self.signal.append(x.new_full((len(x),), _watched(moment.schedule).alpha_bar(number - 1)))
 
     def traces(self) -> list[Trace]:
         """Return what was kept of each row, strips apart."""
-        moved, apart, projected = (_by_row(kept) for kept in (self.moved, self.apart, self.projected))
+        kept = {
+            "step_distance": self.moved,
+            "control_distance": self.apart,
+            "projection": self.projected,
+            "channel_z": self.channels,
+            "signal": self.signal,
+        }
+        curves = {name: _by_row(values) for name, values in kept.items() if values}
         rows = range(len(self.moved[0]))
-        return [
-            Trace(moved[n], apart[n] if self.apart else None, projected[n] if self.projected else None) for n in rows
-        ]
+        return [Trace(**{name: curve[row] for name, curve in curves.items()}) for row in rows]
 
 
 class States:
@@ -94,6 +107,10 @@ class States:
         """Keep the state after a step, and at the first step the one before it."""
         before, after = states(moment)
         self.kept += [before, after] if moment.number == 0 else [after]
+
+    def rows(self) -> list[Float32[np.ndarray, "states n"]]:
+        """Return each row's states."""
+        return list(_by_row([x.flatten(1) for x in self.kept]))
 
 
 def states(moment: Moment) -> tuple[Latents, Latents]:
@@ -113,15 +130,16 @@ def distance(x: Latents, y: Latents) -> Float[Tensor, " b"]:
     return (x - y).flatten(1).norm(dim=1) / x[0].numel() ** 0.5
 
 
-def fit_plane(trajectories: Float[Tensor, "b k n"]) -> Plane:
+def fit_plane(trajectories: Iterable[Float[Tensor, "_ n"]]) -> Plane:
     """Return the plane in which the states of a few trajectories spread most: their first two principal components.
 
     The sign of each direction is such that the trajectories end, on average, on its positive side.
     """
-    rows = trajectories.flatten(0, 1)
+    listed = list(trajectories)
+    rows = torch.cat(listed)
     origin = rows.mean(0)
     _, _, axes = torch.linalg.svd(rows - origin, full_matrices=False)
-    ends = (trajectories[:, -1].mean(0) - origin) @ axes[:2].mT
+    ends = (torch.stack([states[-1] for states in listed]).mean(0) - origin) @ axes[:2].mT
     return Plane(origin, axes[:2] * torch.where(ends < 0, -1.0, 1.0)[:, None])
 
 
@@ -154,5 +172,5 @@ def _watched(schedule: Schedule) -> WatchedSchedule:
 
 
 def _by_row(kept: list[Tensor]) -> np.ndarray:
-    curves: np.ndarray = torch.stack(kept, dim=1).float().cpu().numpy() if kept else np.empty(0)
+    curves: np.ndarray = torch.stack(kept, dim=1).float().cpu().numpy()
     return curves

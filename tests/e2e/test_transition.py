@@ -36,6 +36,7 @@ def test_a_transition_is_answered_and_done_once(tmp_path):
     assert "of the training" not in second
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_trains_its_start_first(tmp_path):
     words = ("finetune", "finetune_small", "counts=[4]", f"budget={BUDGET}", f"tuning={BUDGET}", *TINY)
     target = "target={kind: world, side_px: 8, count: 32, plain: true, classes: false, objects: [moon]}"

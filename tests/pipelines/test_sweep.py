@@ -101,6 +101,7 @@ def stored_rows(folder: Path, name: str) -> pa.Table:
     return rows.select(["sample_id", "image", "seed", "perturbation"])
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_run_that_goes_on_and_a_model_in_parts_give_the_same_rows_and_numbers(tmp_path: Path):

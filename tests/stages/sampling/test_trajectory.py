@@ -14,6 +14,7 @@ from stages.models.loading import load_generator
 from stages.models.spec import ModelSpec
 from stages.models.traced import traced
 from stages.sampling import SamplerSpec
+from stages.sampling.contraction import contraction
 from stages.sampling.recording import Recording, normalised, spread_over
 from stages.sampling.trajectory import Plane, Recorder, States, fit_plane, load_plane, save_plane
 
@@ -54,22 +55,20 @@ def marginal(signal):
     return signal * VARIANCE + 1 - signal
 
 
-CONTRACTION = {
-    # DDIM's step on Gaussian data, Eq. 12 with the exact epsilon
-    "ddim": lambda a, b: (math.sqrt(a * b) * VARIANCE + math.sqrt((1 - a) * (1 - b))) / marginal(a),
-    # the regression of the earlier state on the later one: the posterior mean is exact
-    "ddpm": lambda a, b: math.sqrt(a / b) * marginal(b) / marginal(a),
-}
-
-
 @pytest.mark.parametrize("steps", [10, 50])
-@pytest.mark.parametrize("name", CONTRACTION)
-def test_an_initial_mean_shift_contracts_as_the_closed_form_says(gaussian_by, name, steps):
-    signal = visited(steps)
-    factors = [CONTRACTION[name](a, b) for a, b in pairwise(signal)]
-    expected = SHIFT * np.cumprod([1.0, *factors])
-    for trace in curves(gaussian_by["vp"], scheduler=name, steps=steps):
+@pytest.mark.parametrize(("name", "eta"), [("ddim", 0.0), ("ddim", 0.5), ("ddim", 1.0), ("ddpm", 1.0)])
+def test_an_initial_mean_shift_contracts_as_the_closed_form_says(gaussian_by, name, eta, steps):
+    expected = SHIFT * contraction(visited(steps), VARIANCE, eta)
+    settings = {"eta": eta} if name == "ddim" else {}
+    for trace in curves(gaussian_by["vp"], scheduler=name, steps=steps, **settings):
         np.testing.assert_allclose(trace.control_distance, expected, rtol=1e-3, atol=2e-6)
+
+
+def test_ancestral_sampling_multiplies_by_the_regression_on_the_later_state():
+    """The posterior mean is exact: sqrt(a / b) V(b) / V(a), worked out apart from the step of DDIM."""
+    signal = visited(50)
+    factors = [math.sqrt(a / b) * marginal(b) / marginal(a) for a, b in pairwise(signal)]
+    np.testing.assert_allclose(contraction(signal, VARIANCE, 1.0), np.cumprod([1.0, *factors]))
 
 
 def test_ancestral_sampling_forgets_the_shift_and_ddim_keeps_it(gaussian_by):
@@ -85,6 +84,23 @@ def test_ancestral_sampling_forgets_the_shift_and_ddim_keeps_it(gaussian_by):
         assert trace.control_distance[-1] == pytest.approx(expected, rel=2e-3)
     (trace,) = curves(gaussian_by["vp"], rows=1, scheduler="ddim", steps=1000)
     assert trace.control_distance[-1] == pytest.approx(SHIFT * math.sqrt(VARIANCE / marginal(start)), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("vp", "ddim"), ("vp", "ddpm"), ("vp", "euler"), ("vp", "heun"), ("edm", "heun"), ("edm", "edm_euler")],
+)
+def test_alpha_bar_and_channel_means_are_those_of_the_states(gaussian_by, model, name):
+    record = Recording(channels=True, states=True)
+    (trace,) = curves(gaussian_by[model], record, rows=1, scheduler=name, steps=12)
+    assert len(trace.signal) == len(trace.states) == len(trace.step_distance) + 1
+    assert (np.diff(trace.signal) >= 0).all()
+    assert trace.signal[0] < 0.02
+    assert trace.signal[-1] == 1
+    if name in ("ddim", "ddpm"):
+        np.testing.assert_allclose(trace.signal, visited(12), rtol=1e-5)
+    states = trace.states.reshape(-1, *SHAPE)
+    np.testing.assert_allclose(trace.channel_z, 4 * states.mean(axis=(2, 3)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["euler", "heun", "dpmpp", "ddim"])
@@ -118,7 +134,7 @@ def test_steps_are_measured_state_by_state(gaussian_by):
     generator, spec, kept = gaussian_by["vp"], SamplerSpec(guidance=1, scheduler="ddpm", steps=9), States()
     x = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     generator.clean(x, [""] * 2, spec, [step_noise(n) for n in range(2)], kept)
-    recorder = Recorder()
+    recorder = Recorder(Recording())
     generator.clean(x, [""] * 2, spec, [step_noise(n) for n in range(2)], recorder)
     steps = np.stack([trace.step_distance for trace in recorder.traces()])
     states = torch.stack(kept.kept, dim=1).flatten(2).double().numpy()
