@@ -4,6 +4,7 @@
     python benchmarks/lookup.py --rows 100000      # the same, smaller; minutes
     python benchmarks/lookup.py --write            # also writes docs/benchmarks-lookup.md
     python benchmarks/lookup.py --scale            # what five billion references would take, from small measurements
+    python benchmarks/lookup.py --rate             # the share of the matrix-product rate that exact search reaches, GPU too
 
 Every measurement has a process of its own, so that peak memory is its own too. Ways to search alternate.
 """
@@ -29,6 +30,8 @@ HNSW_ROWS = 200_000
 """Building a graph of more takes hours on this machine."""
 WANTED = 0.99
 LAION = 5_000_000_000
+RATES = "| device | number format | matrix products, 10^9 operations/s | exact search | share |"
+RATED_ROWS = 200_000
 NODE_GIB, NODE_CORES = 200, 32
 """What a machine of the estimates keeps in memory for references, and its cores."""
 SOURCES = {
@@ -118,11 +121,24 @@ def timed(search):
 """
 
 OURS = """
-search = Exact().open(index, 'cpu')
+search = Exact().open(index, DEVICE)
 search(queries[:2], 1)  # learns the norms of the stored vectors, once an actor
 found, told = timed(lambda: search(queries, K))
 np.save(f'{FOLDER}/exact-{K}.npy', found.scores)
 print(json.dumps({**told, 'look': str(search.dtype)}))
+"""
+
+PRODUCTS = """
+import json, time, torch
+from stages.lookup import limit_threads
+limit_threads(THREADS)
+side = 16384 if DEVICE == 'cuda' else 2048
+x, y = (torch.randn(side, D, device=DEVICE).to(getattr(torch, LOOK)) for _ in range(2))
+def seconds():
+    start = time.perf_counter()
+    float(torch.mm(x, y.T)[0, 0])  # waits for the device
+    return time.perf_counter() - start
+print(json.dumps({'rate': 2 * side * side * D / min(seconds() for _ in range(10))}))
 """
 
 THEIRS = """
@@ -174,7 +190,8 @@ print(json.dumps({'seconds': seconds, 'bytes': parts[0].scores.nbytes + parts[0]
 
 def measured(code: str, **names: object) -> dict[str, object]:
     """Run code in a process of its own with some names set; what it prints last is JSON."""
-    setting = "".join(f"{name} = {value!r}\n" for name, value in {"D": DIMENSION, "THREADS": THREADS, **names}.items())
+    known = {"D": DIMENSION, "THREADS": THREADS, "DEVICE": "cpu", **names}
+    setting = "".join(f"{name} = {value!r}\n" for name, value in known.items())
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(THREADS)}
     done = subprocess.run(
         [sys.executable, "-c", setting + code], env=environment, capture_output=True, text=True, check=False
@@ -262,6 +279,20 @@ def scale(asked: int = 10_000) -> Iterator[str]:
             )
 
 
+def share_of_rate(rows: int, asked: int) -> Iterator[str]:
+    """What exact search reaches of the rate at which each device here multiplies matrices of its number format."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        measured(MAKING + BUILDING, FOLDER=folder, DTYPE="float16", KIND="clustered", ROWS=rows, ASKED=asked)
+        for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+            found = measured(SEARCHING + OURS, FOLDER=folder, K=1, DEVICE=device)
+            look = str(found["look"]).removeprefix("torch.")
+            fastest = measured(PRODUCTS, DEVICE=device, LOOK=look)["rate"]
+            rate = 2 * rows * asked * DIMENSION / found["seconds" if device == "cuda" else "cpu"]
+            yield f"| {device} | {look} | {fastest / 1e9:.0f} | {rate / 1e9:.0f} | {rate / fastest:.2f} |"
+
+
 def section(title: str, text: str, head: str, rows: list[str]) -> list[str]:
     """One section of the page."""
     rule = "| " + " | ".join("---" for _ in head.split("|")[1:-1]) + " |"
@@ -307,6 +338,12 @@ def page(rows: int, asked: int, merged: bool) -> str:
             exactly,
         ),
         *section(
+            "Share of the matrix-product rate",
+            f"What exact search of up to {RATED_ROWS:,} references reaches of the rate at which each device here multiplies.",
+            RATES,
+            list(share_of_rate(min(rows, RATED_ROWS), asked)),
+        ),
+        *section(
             "Approximate search",
             f"The smallest setting that finds the nearest of {WANTED:.0%} of the queries, or the largest tried. Candidates "
             f"are scored again exactly. `hnsw` only up to {HNSW_ROWS:,} references: building more takes hours.",
@@ -329,10 +366,14 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--scale", action="store_true", help="only say what five billion references would take")
+    parser.add_argument("--rate", action="store_true", help="only say what exact search reaches of each device's rate")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks-lookup.md")
     given = parser.parse_args()
     if given.scale:
         print("\n".join(scale()))
+        sys.exit()
+    if given.rate:
+        print("\n".join([RATES, *share_of_rate(given.rows, given.queries)]))
         sys.exit()
     text = page(given.rows, given.queries, merged=True)
     print(text)
