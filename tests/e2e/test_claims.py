@@ -14,6 +14,7 @@ SMALL = (
     "seeds.count=2",
     "sampler.steps=3",
     "perturbations=[{kind: uniform_mean_shift, shift: [-0.8, 0.8]}, {kind: std_shift, shrink: [-0.6, 0.6]}]",
+    "judge_control=null",
     "run.generate.actors=1",
 )
 

@@ -94,6 +94,7 @@ def test_a_report_is_made_again_from_the_rows(run: Path):
     assert page.read_text().split("How it was made")[0] == before.split("How it was made")[0]
 
 
+@pytest.mark.slow
 def test_another_index_draws_and_embeds_nothing(run: Path):
     before = samples(run)
     embedded = sorted((run / "store" / "measured").glob("embed-*"))

@@ -68,6 +68,7 @@ def test_the_report_is_whole(run: Path):
     assert yaml.safe_load((folder(run) / "spec.yaml").read_text())["question"] == "reproducibility"
 
 
+@pytest.mark.slow
 def test_another_model_draws_only_its_own_rows(run: Path):
     before = samples(run)
     pairs = pd.read_parquet(folder(run) / "tables" / "pairs.parquet")

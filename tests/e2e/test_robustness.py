@@ -92,7 +92,7 @@ def test_mlflow_holds_the_run(run: Path):
 def test_a_second_question_draws_nothing(run: Path):
     """Another classifier judges the stored pictures; only its own table is new."""
     before = samples(run)
-    out, _ = robustness(run, "name=again", "classifier=zoo:judge", "judge=null")
+    out, _ = robustness(run, "name=again", "classifier=zoo:judge", "judge=null", "judge_control=null")
     assert samples(run) == before
     assert f"{ROWS} of them in the store" in out
     (report,) = run.glob("again-*/report.html")
@@ -109,8 +109,8 @@ def test_a_report_is_made_again_from_the_rows(run: Path):
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_rows(run: Path, tmp_path: Path):
     """Killed once its first rows are stored, then started again: the rows of the uninterrupted run, bit for bit."""
-    output = tmp_path / "runs"
-    process = start("robustness", "robustness_demo", *SMALL, f"run.output={output}", cwd=tmp_path)
+    output, alone = tmp_path / "runs", "judge_control=null"
+    process = start("robustness", "robustness_demo", *SMALL, f"run.output={output}", alone, cwd=tmp_path)
     deadline = time.monotonic() + 200
     while not list(output.glob("store/samples/part-*.parquet")):
         assert time.monotonic() < deadline
@@ -122,7 +122,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_rows(run: Path, tmp_path: P
         stream.close()
     kept = set(samples(output))
     assert 0 < len(kept) < ROWS
-    robustness(output)
+    robustness(output, alone)
     whole, resumed = samples(run), samples(output)
     assert kept < set(resumed)
     assert resumed == whole

@@ -27,6 +27,7 @@ def stored(question, table: str) -> dict[str, dict]:
     return {row["sample_id"]: row for row in Store(question.spec.store).dataset(table).to_table().to_pylist()}
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_rows_that_nobody_watched_are_drawn_again_once(tmp_path: Path):
