@@ -1,6 +1,5 @@
 """`seedquake claims`: measure what the papers say, and write the ledger."""
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,22 +50,15 @@ def tell(wanted: "list[Claim]", asked: "dict[str, AnyQuestion]", console: Consol
 
 def run(wanted: "list[Claim]", asked: "dict[str, AnyQuestion]", page: Path | None, console: Console) -> None:
     """Measure the claims, print what is found, and write the ledger."""
-    from pipelines import cluster, plan, tracking
+    from pipelines import plan, tracking
     from pipelines.claims import ledger
+    from pipelines.cli import begin
     from pipelines.progress import Watcher
 
     for question in asked.values():
         plan.refuse(question, plan.plan(question))
-    specs = [question.spec for question in asked.values()]
-    where = specs[0].run
-    console.print("starting Ray and loading the models", highlight=False)
-    with ThreadPoolExecutor(1) as beside:
-        opened = beside.submit(
-            tracking.open_store, tracking.address(where.tracking_uri, where.output), where.experiment
-        )
-        cluster.connect(where, [draw.generation for question in asked.values() for draw in question.draws])
-        opened.result()
-    output = Path(where.output)
+    begin(list(asked.values()))
+    output = Path(next(iter(asked.values())).spec.run.output)
     with tracking.tracked("claims", "claims") as tracker, Watcher(console) as watch:
         found = list(ledger.measure(wanted, asked, output, tracker, watch))
         target = page or output / "claims.md"

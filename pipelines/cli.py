@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -135,7 +135,7 @@ def zoo_list() -> None:
 
 def run_question(name: str, config: str, overrides: list[str] | None) -> None:
     """Ask a question from start to end, and print its answer."""
-    from pipelines import ask, cluster, plan, tracking
+    from pipelines import ask, plan, tracking
     from pipelines.progress import Watcher
 
     question = resolve(config, overrides, name)
@@ -144,11 +144,7 @@ def run_question(name: str, config: str, overrides: list[str] | None) -> None:
     run = question.spec.run
     time = plan.duration(found.seconds)
     console.print(f"{found.rows} images, {found.stored} of them in the store; time {time}", highlight=False)
-    console.print("starting Ray and loading the models", highlight=False)
-    with ThreadPoolExecutor(1) as beside:
-        opened = beside.submit(tracking.open_store, tracking.address(run.tracking_uri, run.output), run.experiment)
-        cluster.connect(run, [draw.generation for draw in question.draws])
-        opened.result()
+    begin([question])
     with tracking.tracked(question.spec.name, name) as tracker, Watcher(console) as watch:
         tracker.parameters(question.spec)
         asked = ask.ask(question, tracker, watch)
@@ -158,6 +154,18 @@ def run_question(name: str, config: str, overrides: list[str] | None) -> None:
     console.print(f"\n{asked.page.verdict}", style="bold", markup=False, highlight=False)
     console.print(f"\nreport   {asked.report}\nsamples  {question.spec.store}", highlight=False, soft_wrap=True)
     console.print(f"browse   {own_name()} ui {run.output}", highlight=False, soft_wrap=True)
+
+
+def begin(questions: "Sequence[AnyQuestion]") -> None:
+    """Start or join Ray, and open MLflow's store beside it; where and how is as the first question says."""
+    from pipelines import cluster, tracking
+
+    run = questions[0].spec.run
+    console.print("starting Ray and loading the models", highlight=False)
+    with ThreadPoolExecutor(1) as beside:
+        opened = beside.submit(tracking.open_store, tracking.address(run.tracking_uri, run.output), run.experiment)
+        cluster.connect(run, [draw.generation for question in questions for draw in question.draws])
+        opened.result()
 
 
 def resolve(config: str, overrides: list[str] | None, expected: str | None = None) -> "AnyQuestion":

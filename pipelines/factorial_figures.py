@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from pipelines.factorial_answers import FactorialAnswers
-from pipelines.figures import CONTROL, GREY, HEADLINES, INK, band, sheet
-from pipelines.reproducibility_figures import COLOURS, bare
+from pipelines.figures import COLOURS, CONTROL, GREY, HEADLINES, INK, band, sheet, tiled
 from stages.metrics import Estimate
 
 if TYPE_CHECKING:
@@ -107,11 +106,7 @@ def strip(pictures: dict[tuple[int, int], np.ndarray], names: Sequence[str], str
     """Return pictures of one prompt and seed, a row a cell, a column a strength."""
     columns = len(strengths)
     figure, axes = sheet(0.98 * columns + 1.9, 1.0 * len(names) + 0.35, len(names), columns)
-    for place, axis in enumerate(axes):
-        row, column = divmod(place, columns)
-        bare(axis)
-        if (picture := pictures.get((row, column))) is not None:
-            axis.imshow(picture, interpolation="nearest")
+    for row, column, axis in tiled(axes, columns, lambda row, column: pictures.get((row, column))):
         if row == 0:
             axis.set_title(f"{strengths[column]:g}", fontsize=8)
         if column == 0:

@@ -1,7 +1,7 @@
 """Answers -> figures. Every point has its interval; every curve shows its controls."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, JUDGE, CONTROL, GREY = "#1b4f8a", "#c2571a", "#6b7280", "#d1d5db"
+COLOURS = (INK, JUDGE, "#15803d", "#7c3aed", "#b91c1c", "#0e7490", "#a16207", "#be185d", "#4d7c0f", "#334155")
 HEADLINES = {"top1_correct": "top-1 accuracy", "clip_score": "CLIP score"}
 NAMES = {
     "uniform_mean_shift": "mean shift",
@@ -174,16 +175,36 @@ def drift(family: Family) -> "Figure":
     return figure
 
 
+def bare(axis: "Axes") -> None:
+    """Remove everything but the picture."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    axis.grid(visible=False)
+
+
+def tiled(
+    axes: Sequence["Axes"],
+    columns: int,
+    picture: Callable[[int, int], np.ndarray | None],
+    interpolation: str | None = "nearest",
+) -> Iterator[tuple[int, int, "Axes"]]:
+    """Draw the picture of every row and column, where there is one, and yield each place for its titles."""
+    for place, axis in enumerate(axes):
+        row, column = divmod(place, columns)
+        bare(axis)
+        if (found := picture(row, column)) is not None:
+            axis.imshow(found, interpolation=interpolation)
+        yield row, column, axis
+
+
 def picture_grid(pictures: dict[tuple[str, int], np.ndarray], family: Family, prompts: Sequence[str]) -> "Figure":
     """Return pictures, a row a prompt, a column a strength, the same seed along a row."""
     columns = len(family.cells)
     figure, axes = sheet(1.05 * columns + 0.9, 1.1 * len(prompts) + 0.35, len(prompts), columns)
-    for place, axis in enumerate(axes):
-        row, column = divmod(place, columns)
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-        if (picture := pictures.get((prompts[row], family.cells[column].number))) is not None:
-            axis.imshow(picture)
+    numbers = [cell.number for cell in family.cells]
+    for row, column, axis in tiled(
+        axes, columns, lambda row, column: pictures.get((prompts[row], numbers[column])), None
+    ):
         if row == 0:
             axis.set_title(f"{family.strengths[column]:g}", fontsize=8)
         if column == 0:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.figures import CONTROL, GREY, INK, JUDGE, band, from_where_they_fall, sheet
-from pipelines.reproducibility_figures import bare
+from pipelines.figures import CONTROL, GREY, INK, JUDGE, band, bare, from_where_they_fall, sheet, tiled
 from stages.metrics import Estimate
 
 if TYPE_CHECKING:
@@ -112,17 +111,12 @@ def replicated_groups(groups: Sequence[tuple[np.ndarray | None, Sequence[np.ndar
     """Return training pictures, a row each, beside the samples that replicate them."""
     columns = 1 + MAX_MEMBERS
     figure, axes = sheet(0.95 * columns + 1.0, 1.0 * len(groups) + 0.3, len(groups), columns)
-    for place, axis in enumerate(axes):
-        bare(axis)
-        row, column = divmod(place, columns)
-        training, samples, words = groups[row]
-        picture = training if column == 0 else samples[column - 1] if column <= len(samples) else None
-        if picture is not None:
-            axis.imshow(picture, interpolation="nearest")
+    shown = [(training, *samples) for training, samples, _ in groups]
+    for row, column, axis in tiled(axes, columns, lambda row, column: dict(enumerate(shown[row])).get(column)):
         if row == 0:
             axis.set_title("training" if column == 0 else "sample" if column == 1 else "", fontsize=8)
         if column == 0:
-            axis.set_ylabel(words, fontsize=7)
+            axis.set_ylabel(groups[row][2], fontsize=7)
     return figure
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.figures import CONTROL, INK, JUDGE, band, from_where_they_fall, sheet
+from pipelines.figures import COLOURS, CONTROL, INK, band, from_where_they_fall, sheet, tiled
 from pipelines.pairs import Comparison
 from pipelines.plane import NoisePlane
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = (INK, JUDGE, "#15803d", "#7c3aed", "#b91c1c", "#0e7490", "#a16207", "#be185d", "#4d7c0f", "#334155")
 SYMMETRIC = ("RP", "RP_cond", "MAE")
 MAX_CURVES = 6
 
@@ -113,11 +112,7 @@ def strip(
     """Return pictures, a row a model, a column a noise, and the first two models' score under each column."""
     columns = len(titles)
     figure, axes = sheet(0.98 * columns + 0.9, 1.02 * len(names) + 0.55, len(names), columns)
-    for place, axis in enumerate(axes):
-        row, column = divmod(place, columns)
-        bare(axis)
-        if (picture := pictures.get((row, column))) is not None:
-            axis.imshow(picture, interpolation="nearest")
+    for row, column, axis in tiled(axes, columns, lambda row, column: pictures.get((row, column))):
         if row == 0:
             axis.set_title(titles[column], fontsize=6.5)
         if row == len(names) - 1:
@@ -125,13 +120,6 @@ def strip(
         if column == 0:
             axis.set_ylabel(names[row], fontsize=8)
     return figure
-
-
-def bare(axis: "Axes") -> None:
-    """Remove everything but the picture."""
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set_visible(False)
-    axis.grid(visible=False)
 
 
 def plane_map(plane: NoisePlane, mosaics: Sequence[np.ndarray | None], names: Sequence[str]) -> "Figure":

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.figures import CONTROL, INK, JUDGE, band, sheet, title
-from pipelines.reproducibility_figures import COLOURS, bare
+from pipelines.figures import COLOURS, CONTROL, INK, JUDGE, band, bare, sheet, title
 from pipelines.save import decode
 from pipelines.trajectory_answers import TrajectoryAnswers
 from stages.perturbations import AnyPerturbation, RandomDirection

@@ -33,8 +33,11 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; empty: PyTorch's own choice.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder to ship to; empty: the package's own.")] = None,
+    anew: Annotated[
+        bool, typer.Option(help="Train the parts of a model too, instead of taking those that ship.")
+    ] = False,
 ) -> None:
-    """Train embedded models from nothing and write them with their cards; hours on two cores for the largest."""
+    """Train embedded models and write them with their cards; about an hour on two cores for the largest."""
     from stages.models.zoo import WEIGHTS
     from tuning.training.zoo import PARTS
 
@@ -42,7 +45,7 @@ def train(
     from tuning.training.zoo import train as training
 
     for name in chosen:
-        folder = training.train(name, work, weights or WEIGHTS, device, threads)
+        folder = training.train(name, work, weights or WEIGHTS, device, threads, anew=anew)
         cli.console.print(f"{name}: {folder}", highlight=False, soft_wrap=True)
 
 

@@ -1,6 +1,7 @@
 """Claims of "The brittle latent space of diffusion models" (arXiv:2312.11473) on its five perturbations."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -124,7 +125,13 @@ def deviations(sweep: Sweep) -> Estimate:
 
 def over_rows(statistic: Callable[[Sweep], Estimate]) -> Callable[[AnyQuestion], Estimate]:
     """Return the statistic of a sweep's stored rows."""
-    return lambda question: statistic(Sweep(answer(cast("Robustness", question))))
+    return lambda question: statistic(sweep_of(question))
+
+
+@lru_cache(maxsize=1)
+def sweep_of(question: AnyQuestion) -> Sweep:
+    """Return a sweep's stored rows, read once for all claims that rest on them."""
+    return Sweep(answer(cast("Robustness", question)))
 
 
 def _padded(columns: list[np.ndarray]) -> np.ndarray:

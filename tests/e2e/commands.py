@@ -43,3 +43,13 @@ def robustness(output: Path, *overrides: str, status: int = 0) -> tuple[str, str
     """Run the small sweep into a folder."""
     words = ("robustness", "robustness_demo", *SMALL, f"run.output={output}", *overrides)
     return seedquake(*words, cwd=output.parent, status=status)
+
+
+def reported_again(folder: Path) -> tuple[str, str]:
+    """Remove a run's page and make it again; return both, up to what says how it was made."""
+    page = folder / "report.html"
+    before = page.read_text()
+    page.unlink()
+    seedquake("report", str(folder), cwd=folder.parent.parent)
+    first, second = (text.split("How it was made")[0] for text in (before, page.read_text()))
+    return first, second

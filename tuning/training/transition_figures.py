@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.figures import CONTROL, GREY, INK, JUDGE, band, sheet
+from pipelines.figures import COLOURS, CONTROL, GREY, band, sheet, tiled
 from tuning.training.scores import Score, Scores
 from tuning.training.transition import Member
 from tuning.training.transition_scores import TransitionScores
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = (INK, JUDGE, "#15803d", "#7c3aed", "#b91c1c")
 PUBLISHED_COUNTS = 2.0 ** np.arange(6, 16)
 PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
     "RP, widths": {
@@ -91,11 +90,8 @@ def strip(scores: TransitionScores, noises: int = 8) -> "Figure":
     chosen = [spec.counts[0], spec.counts[len(spec.counts) // 2], spec.counts[-1]]
     models = [Member(count, width, 0) for count in dict.fromkeys(chosen) for width in (*spec.widths, None)]
     figure, axes = sheet(0.62 * noises + 1.8, 0.62 * len(models) + 0.2, len(models), noises)
-    for place, axis in enumerate(axes):
-        row, column = divmod(place, noises)
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-        axis.imshow(scores.drawn(spec.task(models[row])).pictures[column])
+    drawn = [scores.drawn(spec.task(model)).pictures for model in models]
+    for row, column, axis in tiled(axes, noises, lambda row, column: drawn[row][column], None):
         if column == 0:
             name = "optimal" if models[row].width is None else f"width {models[row].width}"
             axis.set_ylabel(f"N = {models[row].size}\n{name}", fontsize=6, rotation=0, ha="right", va="center")

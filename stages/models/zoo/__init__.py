@@ -36,7 +36,7 @@ class Card(Spec):
     licence: str = "Apache-2.0"
     data: str = Field(description="Ranges of indices of the image world.")
     settings: dict[str, JsonValue] = Field(description="The training specs, by part of the model.")
-    cpu_minutes: float = Field(ge=0, description="Training time of all parts, in minutes of one core.")
+    cpu_minutes: float = Field(ge=0, description="Training time of what was trained for it, in minutes of one core.")
     figures: tuple[Figure, ...]
     limits: tuple[str, ...]
     sha256: dict[str, str] = Field(description="Checksum of each file, by its path in the folder.")

@@ -154,7 +154,7 @@ def write_card(name: str, folder: Path, work: Path) -> Card:
         architecture=architecture,
         data=_data(parts),
         settings={part: SETTINGS[part].model_dump(mode="json") for part in parts},
-        cpu_minutes=round(sum(_cpu_seconds(work / f"{part}.pt") for part in parts) / 60, 1),
+        cpu_minutes=round(sum(_cpu_seconds(file) for part in parts if (file := work / f"{part}.pt").exists()) / 60, 1),
         figures=measure(name, folder),
         limits=limits,
         sha256={str(f.relative_to(folder)): checksum(f) for f in sorted(folder.rglob("*")) if _is_part(f)},
@@ -174,8 +174,8 @@ def readme(card: Card) -> str:
 
 - Architecture: {card.architecture}
 - Data: {card.data}
-- Training: `seedquake zoo train {card.name}`, {card.cpu_minutes:g} minutes of one CPU core; settings, steps and seeds \
-in `card.json`
+- Training: `seedquake zoo train {card.name}`, {card.cpu_minutes:g} minutes of one CPU core without the parts \
+of other models; settings, steps and seeds in `card.json`
 - Licence: {card.licence}
 
 | figure | value | 95 % interval | pictures |

@@ -20,7 +20,7 @@ AnyRecipeSpec: TypeAlias = Annotated[
 ]
 
 SHARED = TextToImageSpec(
-    channels=(32, 64, 128),
+    channels=(16, 32, 64, 128),
     images=96_000,
     loop=LoopSpec(
         steps=8000, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=3000, average=0.998, seed=5

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from jaxtyping import Float, Int64
 from pydantic import Field
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTokenizer
 from typing_extensions import override
 
@@ -88,12 +88,12 @@ def cached_latents(vae: AutoencoderKL, images: int, cache: Path, device: str = "
     """Return the latents of the first `images` renders in half precision, from the cache if it has them."""
     if cache.exists() and len(latents := load_file(cache)["latents"]) == images:
         return latents
-    # half precision is twice as fast, and its error, 0.004, is a tenth of the posterior's own width
-    fast = nn.Module.to(deepcopy(vae), device, torch.bfloat16)  # diffusers' own `to` warns for no reason
+    # single precision: a CPU without bfloat16 of its own computes it fifteen times as slowly
+    vae = deepcopy(vae).to(device, memory_format=torch.channels_last)
     parts = []
     for start in range(0, images, 64):
         x = pictures(np.arange(start, min(start + 64, images))) * 2 - 1
-        parts.append(fast.encode(x.to(device, torch.bfloat16)).latent_dist.mean.half().cpu())
+        parts.append(vae.encode(x.to(device, memory_format=torch.channels_last)).latent_dist.mean.half().cpu())
     latents = torch.cat(parts)
     cache.parent.mkdir(parents=True, exist_ok=True)
     save_file({"latents": latents}, cache)

@@ -22,6 +22,14 @@ from tuning.training.zoo.text_to_image import TextToImageRecipe, TextToImageSpec
 from tuning.training.zoo.upsampler import UpsamplerRecipe, UpsamplerSpec, add_upsampler
 from tuning.training.zoo.vae import VaeRecipe
 
+SHIPPED: dict[str, dict[str, str]] = {
+    "classifier": {"classifier": "."},
+    "clip": {"clip": "."},
+    "vae": {"text-to-image/vae": "."},
+    "upsampler": {"pixel-fixed/upsampler": "upsampler", "pixel-fixed/upsampler_scheduler": "upsampler_scheduler"},
+}
+"""Where the weights have a part that others are built on: folder there, and in the part's own folder."""
+
 
 def train(
     name: str,
@@ -29,20 +37,35 @@ def train(
     weights: Path = WEIGHTS,
     device: str = "cpu",
     threads: int | None = None,
+    *,
+    anew: bool = False,
 ) -> Path:
     """Train `name` and return its folder in `weights`, or in `work` for a part that does not ship by itself.
 
-    `work` keeps the checkpoints: a second call goes on where the first was stopped, and does nothing if it ended.
+    The parts that it is built on are those that ship, so that all models share them bit for bit; with `anew`, and where
+    they do not ship, they are trained too. `work` keeps the checkpoints: a second call goes on where the first was
+    stopped, and does nothing if it ended.
     """
     if name not in PARTS:
         raise ValueError(f"zoo train: can train {', '.join(PARTS)}, but {name!r} was asked for")
     if threads is not None:
         torch.set_num_threads(threads)
     for part in lineage(name):
-        run(part, work, device)
+        if part == name or anew or not take(part, work, weights):
+            run(part, work, device)
     if name not in TEXTS:
         return work / name
     return ship(name, work, weights)
+
+
+def take(part: str, work: Path, weights: Path) -> bool:
+    """Copy a part that ships to `work`, unless its training began there; return whether it was copied."""
+    places = SHIPPED.get(part, {})
+    if (work / f"{part}.pt").exists() or not all((weights / place).is_dir() for place in places) or not places:
+        return False
+    for place, target in places.items():
+        shutil.copytree(weights / place, work / part / target, dirs_exist_ok=True)
+    return True
 
 
 def ship(name: str, work: Path, weights: Path = WEIGHTS) -> Path:
