@@ -2,9 +2,10 @@
 
 from pipelines.claims.brittle import CLAIMS as BRITTLE
 from pipelines.claims.claim import Claim
+from pipelines.claims.glide import CLAIMS as GLIDE
 from pipelines.config import UserError
 
-CLAIMS: dict[str, Claim] = {claim.name: claim for claim in BRITTLE}
+CLAIMS: dict[str, Claim] = {claim.name: claim for claim in (*BRITTLE, *GLIDE)}
 
 
 def chosen(names: list[str]) -> list[Claim]:

@@ -37,7 +37,7 @@ def measure(
                 claim=claim.name,
                 estimate=estimate,
                 verdict=claim.holds.judge(estimate),
-                model=answer.page.facts["Model"].partition(",")[0] + "; " + answer.page.facts["Grid"],
+                model=", ".join(draw.grid.model for draw in question.draws) + "; " + answer.page.facts["Grid"],
                 report=str(answer.report.parent),
                 measured=time.strftime("%Y-%m-%d", time.gmtime()),
             )

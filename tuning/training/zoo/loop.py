@@ -70,7 +70,11 @@ class Loop(Generic[S, M]):
     def __init__(self, recipe: Recipe[S, M], spec: LoopSpec, checkpoint: Path) -> None:
         self.recipe, self.spec, self.checkpoint = recipe, spec, checkpoint
         self.optimiser = torch.optim.AdamW(
-            recipe.module.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, betas=(0.9, 0.99)
+            recipe.module.parameters(),
+            lr=spec.learning_rate,
+            weight_decay=spec.weight_decay,
+            betas=(0.9, 0.99),
+            fused=True,
         )
         self.average = deepcopy(recipe.module).requires_grad_(requires_grad=False)
         self.step, self.cpu_seconds = 0, 0.0
@@ -138,6 +142,30 @@ class Loop(Generic[S, M]):
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
+
+    def branch_off(self, trunk: Path) -> None:
+        """Go on from the checkpoint of another training, whose network may lack the last outputs: they start at 0."""
+        state = torch.load(trunk, map_location="cpu", weights_only=True)
+        own = self.recipe.module.state_dict()
+        for of in ("module", "average"):
+            state[of] = {name: grown(x, own[name]) for name, x in state[of].items()}
+        parameters = list(self.recipe.module.parameters())
+        for number, moments in state["optimiser"]["state"].items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                moments[name] = grown(moments[name], parameters[number])
+        self.recipe.module.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+
+
+def grown(x: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor of the shape and memory layout of `like`: `x` at the start of the first axis, then 0."""
+    if x.shape == like.shape:
+        return x
+    larger = torch.zeros_like(like)
+    larger[: len(x)] = x
+    return larger
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:

@@ -21,9 +21,10 @@ AnyRecipeSpec: TypeAlias = Annotated[
 
 SHARED = TextToImageSpec(
     channels=(16, 32, 64, 128),
-    images=96_000,
+    images=64_000,
+    shared_steps=3200,
     loop=LoopSpec(
-        steps=8000, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=3000, average=0.998, seed=5
+        steps=5000, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=1800, average=0.998, seed=5
     ),
 )
 """What all text-to-image models have in common; each names below what it differs in."""
@@ -36,6 +37,12 @@ GLIDES = {"schedule": "cosine"}
 def differing(**factors: str) -> TextToImageSpec:
     """Return the shared settings but for `factors`."""
     return TextToImageSpec.model_validate(dict(SHARED) | factors)
+
+
+def trunk(**factors: str) -> TextToImageSpec:
+    """Return the first steps of all models of one space: a fixed variance, the rate not falling yet."""
+    loop = SHARED.loop.model_copy(update={"steps": SHARED.shared_steps, "decay_steps": 1})
+    return differing(**factors).model_copy(update={"shared_steps": 0, "loop": loop})
 
 
 SETTINGS: dict[str, AnyRecipeSpec] = {
@@ -58,15 +65,17 @@ SETTINGS: dict[str, AnyRecipeSpec] = {
     "descriptor": DescriptorRecipeSpec(
         loop=LoopSpec(steps=850, batch=64, learning_rate=2e-3, decay_steps=500, average=0.99, seed=6),
     ),
+    "latent-trunk": trunk(),
     "text-to-image": SHARED,
     "latent-learned": differing(**LEARNED),
+    "pixel-trunk": trunk(**PIXELS),
     "pixel-fixed": differing(**PIXELS),
     "pixel-learned": differing(**PIXELS, **LEARNED),
     "glide-like": differing(**PIXELS, **LEARNED, **GLIDES),
     "upsampler": UpsamplerSpec(
-        images=96_000,
+        images=64_000,
         loop=LoopSpec(
-            steps=2500, batch=16, learning_rate=1.2e-3, warmup_steps=200, decay_steps=1000, average=0.998, seed=8
+            steps=1500, batch=16, learning_rate=1.2e-3, warmup_steps=200, decay_steps=700, average=0.998, seed=8
         ),
     ),
     "pixel-unet": UNET,

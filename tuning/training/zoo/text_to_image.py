@@ -40,6 +40,17 @@ class TextToImageSpec(CaptionedSpec):
         exclude_if=lambda value: value == "scaled_linear",
         description="Noise schedule: Stable Diffusion's, that of Ho et al. 2020, or GLIDE's.",
     )
+    shared_steps: int = Field(
+        0,
+        ge=0,
+        exclude_if=lambda value: value == 0,
+        description="First steps that it shares with all models of its space, trained once as `trunk`.",
+    )
+
+    @property
+    def trunk(self) -> str | None:
+        """Return the training that it branches off from; None where it has no first steps in common."""
+        return f"{self.space}-trunk" if self.shared_steps else None
 
 
 class TextToImageRecipe(CaptionedDiffusion[TextToImageSpec]):
@@ -94,7 +105,7 @@ def cached_latents(vae: AutoencoderKL, images: int, cache: Path, device: str = "
     for start in range(0, images, 64):
         x = pictures(np.arange(start, min(start + 64, images))) * 2 - 1
         parts.append(vae.encode(x.to(device, memory_format=torch.channels_last)).latent_dist.mean.half().cpu())
-    latents = torch.cat(parts)
+    latents = torch.cat(parts).contiguous()
     cache.parent.mkdir(parents=True, exist_ok=True)
     save_file({"latents": latents}, cache)
     return latents

@@ -109,6 +109,8 @@ def run(part: str, work: Path, device: str) -> None:
     spec, checkpoint = SETTINGS[part], work / f"{part}.pt"
     recipe = _recipe(spec, work, device)
     loop = Loop(recipe, spec.loop, checkpoint)
+    if loop.step == 0 and isinstance(spec, TextToImageSpec) and spec.trunk:
+        loop.branch_off(work / f"{spec.trunk}.pt")
     loop.run()
     recipe.save(loop.average.cpu(), work / part)
 
