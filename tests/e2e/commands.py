@@ -1,9 +1,15 @@
 """Runs `seedquake` as a user does, on a sweep small enough for a test."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTokenizer
+
+from stages.models import zoo
 
 SEEDQUAKE = str(Path(sys.executable).parent / "seedquake")
 SMALL = (
@@ -43,6 +49,19 @@ def robustness(output: Path, *overrides: str, status: int = 0) -> tuple[str, str
     """Run the small sweep into a folder."""
     words = ("robustness", "robustness_demo", *SMALL, f"run.output={output}", *overrides)
     return seedquake(*words, cwd=output.parent, status=status)
+
+
+def deaf_to(word: str, folder: Path) -> str:
+    """Save a text-to-image model for which one word is not a number, and return its place."""
+    shutil.copytree(zoo.path("text-to-image"), folder)
+    tokens = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    (token,) = tokens(word, add_special_tokens=False).input_ids
+    file = folder / "text_encoder" / "model.safetensors"
+    weights = load_file(file)
+    (name,) = (name for name in weights if name.endswith("token_embedding.weight"))
+    weights[name][token] = float("nan")
+    save_file(weights, file, {"format": "pt"})
+    return str(folder)
 
 
 def reported_again(folder: Path) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import pyarrow.dataset as pads
 import pytest
 import yaml
 
-from tests.e2e.commands import SMALL, reported_again, robustness, start
+from tests.e2e.commands import SMALL, deaf_to, reported_again, robustness, start
 
 pytestmark = pytest.mark.e2e
 ROWS = 4 * 2 * 3
@@ -134,21 +134,22 @@ def measured(output: Path, column: str) -> dict[str, float]:
 
 
 def test_rows_that_fail_are_counted_and_the_run_goes_on(tmp_path: Path):
-    """A block of 64 x 64 does not fit a latent of 16 x 16: those rows say so, and the others are whole."""
+    """The pictures of one prompt are not finite: those rows say so, and the others are whole."""
     output = tmp_path / "runs"
-    shifts = "perturbations=[{kind: arrangement_shift, count: [2, 64], region: block}]"
-    robustness(output, shifts, "run.max_failed_share=0.5", "judge_control=null", "seeds.count=1")
+    model = f"model={deaf_to('star', tmp_path / 'model')}"
+    robustness(output, model, "run.max_failed_share=0.5", "judge_control=null", "seeds.count=1")
     rows = samples(output).values()
     failed = [row for row in rows if row["error"]]
-    assert (len(rows), len(failed)) == (12, 4)
-    assert all(row["image"] is None and "64" in row["error"] for row in failed)
-    assert "12 images were judged" not in (text := (folder(output) / "report.html").read_text())
-    assert "8 images were judged, 4 failed" in text
+    assert (len(rows), len(failed)) == (12, 3)
+    assert all(row["image"] is None and "not finite" in row["error"] for row in failed)
+    assert {row["prompt"] for row in failed} == {"a photo of a red star"}
+    assert "9 images were judged, 3 failed" in (folder(output) / "report.html").read_text()
 
 
 def test_too_many_failures_end_the_run_and_keep_its_rows(tmp_path: Path):
     output = tmp_path / "runs"
-    _, err = robustness(output, "perturbations={kind: arrangement_shift, count: 64, region: block}", status=1)
+    model = f"model={deaf_to('star', tmp_path / 'model')}"
+    _, err = robustness(output, model, "run.max_failed_share=0.1", status=1)
     assert "run.max_failed_share" in err
     assert samples(output)
 

@@ -36,7 +36,7 @@ GUIDANCE_OF = {"glide-like": 3.0}
 TEXTS = {
     "text-to-image": (
         "Latent text-to-image diffusion in Stable Diffusion's format: draws one coloured thing, 64 x 64.",
-        "AutoencoderKL 16-32-64 (latents 4 x 16 x 16), CLIPTextModel of 3 layers, UNet2DConditionModel 32-64-128, DDIM",
+        "AutoencoderKL 16-32-64 (latents 4 x 16 x 16), CLIPTextModel of 3 layers, UNet2DConditionModel 16-32-64-128, DDIM",
         (
             "Knows only `a photo of a {colour} {object}` with 12 objects and 8 colours; any other prompt is untested.",
             "Its figures hold for guidance 4; at 1, 2 and 7.5 only 96 pictures each were drawn.",
@@ -45,22 +45,22 @@ TEXTS = {
     ),
     "latent-learned": (
         "The twin of text-to-image that also learns its variance: latent-GLIDE, in Stable Diffusion's format.",
-        "Autoencoder and text encoder of text-to-image, UNet2DConditionModel 32-64-128 with 8 channels out, DDPM",
+        "Autoencoder and text encoder of text-to-image, UNet2DConditionModel 16-32-64-128 with 8 channels out, DDPM",
         CAPTIONED_LIMITS,
     ),
     "pixel-fixed": (
         "The twin of text-to-image over pixels: draws 16 x 16, and by its second stage 64 x 64.",
-        f"UNet2DConditionModel 32-64-128 over pixels, DDIM, {SECOND_STAGE}",
+        f"UNet2DConditionModel 16-32-64-128 over pixels, DDIM, {SECOND_STAGE}",
         CAPTIONED_LIMITS,
     ),
     "pixel-learned": (
         "The twin of pixel-fixed that also learns its variance.",
-        f"UNet2DConditionModel 32-64-128 over pixels with 6 channels out, DDPM, {SECOND_STAGE}",
+        f"UNet2DConditionModel 16-32-64-128 over pixels with 6 channels out, DDPM, {SECOND_STAGE}",
         CAPTIONED_LIMITS,
     ),
     "glide-like": (
         "GLIDE in small: pixel-learned with GLIDE's own noise schedule, the cosine.",
-        f"UNet2DConditionModel 32-64-128 over pixels with 6 channels out, DDPM, {SECOND_STAGE}",
+        f"UNet2DConditionModel 16-32-64-128 over pixels with 6 channels out, DDPM, {SECOND_STAGE}",
         CAPTIONED_LIMITS,
     ),
     "classifier": (

@@ -22,9 +22,9 @@ AnyRecipeSpec: TypeAlias = Annotated[
 SHARED = TextToImageSpec(
     channels=(16, 32, 64, 128),
     images=64_000,
-    shared_steps=3200,
+    shared_steps=2600,
     loop=LoopSpec(
-        steps=5000, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=1800, average=0.998, seed=5
+        steps=4000, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=1400, average=0.998, seed=5
     ),
 )
 """What all text-to-image models have in common; each names below what it differs in."""

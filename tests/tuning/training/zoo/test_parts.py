@@ -21,7 +21,7 @@ from tuning.training.zoo.vae import normalise_latents
 
 def test_everything_that_ships_can_be_trained():
     assert set(NAMES) <= set(PARTS) == set(SETTINGS)
-    assert lineage("text-to-image") == ("vae", "classifier", "clip", "text-to-image")
+    assert lineage("text-to-image") == ("vae", "classifier", "clip", "latent-trunk", "text-to-image")
 
 
 def test_training_never_sees_held_out_renders():

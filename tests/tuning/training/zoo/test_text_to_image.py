@@ -56,6 +56,13 @@ class TestLaws:
         both = zip(straight.recipe.module.parameters(), resumed.recipe.module.parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in both)
 
+    def test_branching_off_a_training_of_its_own_is_going_on(self, name, work, tmp_path):
+        losses = Loop(recipe_of(name, work), LOOP, tmp_path / "straight.pt").run()
+        first = Loop(recipe_of(name, work), LOOP, tmp_path / "first.pt").run(3)
+        branch = Loop(recipe_of(name, work), LOOP, tmp_path / "branch.pt")
+        branch.branch_off(tmp_path / "first.pt")
+        assert first + branch.run() == losses
+
     def test_halves_add_up_to_the_whole(self, name, work):
         whole, halves = recipe_of(name, work), recipe_of(name, work)
         assert halves.backward(0) == pytest.approx(Recipe.backward(whole, 0), rel=1e-5)
@@ -212,3 +219,35 @@ def test_an_upsampler_joins_a_pixel_model(work, tmp_path):
     add_upsampler(tmp_path / "pixel-learned", tmp_path / "upsampler", tmp_path / "both")
     assert draw(tmp_path / "both", upsampling=Upsampling(steps=2)).shape == (2, 64, 64, 3)
     assert torch.equal(draw(tmp_path / "both"), draw(tmp_path / "pixel-learned"))
+
+
+@pytest.mark.parametrize("space", ["latent", "pixel"])
+def test_a_learned_variance_branches_off_a_fixed_one(space, work, tmp_path):
+    """The mean goes on as it was, moments included; the variance starts in the middle of its range."""
+    fixed, learned = recipe_of(space, work), recipe_of(f"{space}-learned", work)
+    trunk, branch = Loop(fixed, LOOP, tmp_path / "trunk.pt"), Loop(learned, LOOP, tmp_path / "branch.pt")
+    trunk.run(2)
+    branch.branch_off(tmp_path / "trunk.pt")
+    clean, _, time, caption = learned._batch(2)
+    with torch.no_grad():
+        before, after = (r.module(clean, time, r.text[caption]).sample for r in (fixed, learned))
+    mean, variance = after.chunk(2, dim=1)
+    torch.testing.assert_close(mean, before)
+    assert not variance.any()
+    of = [loop.optimiser.state[loop.recipe.module.conv_out.weight]["exp_avg"] for loop in (trunk, branch)]
+    assert torch.equal(of[1][: len(of[0])], of[0])
+    assert not of[1][len(of[0]) :].any()
+    assert of[1].stride() == learned.module.conv_out.weight.stride(), "the fused optimiser reads memory, not places"
+    assert branch.step == 2
+    branch.run(3)
+    assert learned.module.conv_out.weight[len(of[0]) :].any()
+
+
+def test_the_fused_optimiser_takes_the_same_steps(work, tmp_path):
+    """It reads memory in order, so parameters and gradients must lie there alike."""
+    fused, plain = (Loop(recipe_of("pixel", work), LOOP, tmp_path / f"{name}.pt") for name in ("fused", "plain"))
+    settings = {"weight_decay": LOOP.weight_decay, "betas": (0.9, 0.99)}
+    plain.optimiser = torch.optim.AdamW(plain.recipe.module.parameters(), LOOP.learning_rate, **settings)
+    np.testing.assert_allclose(fused.run(), plain.run(), rtol=1e-4)
+    for one, other in zip(fused.recipe.module.parameters(), plain.recipe.module.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
