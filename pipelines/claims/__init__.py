@@ -9,8 +9,15 @@ CLAIMS: dict[str, Claim] = {claim.name: claim for claim in (*BRITTLE, *GLIDE)}
 
 
 def chosen(names: list[str]) -> list[Claim]:
-    """Return the claims of these names, or of these sources such as `brittle`; all without a name."""
-    found = [c for c in CLAIMS.values() if not names or {c.name, c.name.partition("/")[0]} & set(names)]
+    """Return the claims of these names, or of these sources such as `brittle`; all without a name.
+
+    Claims about published weights come by their full names only.
+    """
+    found = [
+        c
+        for c in CLAIMS.values()
+        if c.name in names or (not c.published and (not names or c.name.partition("/")[0] in names))
+    ]
     known = {part for c in CLAIMS.values() for part in (c.name, c.name.partition("/")[0])}
     if unknown := sorted(set(names) - known):
         raise UserError(f"claims: expected some of {', '.join(CLAIMS)}, found {', '.join(unknown)}")

@@ -55,6 +55,8 @@ class Claim:
     holds: Range
     measure: Callable[[AnyQuestion], Estimate]
     """Read the statistic off a question whose rows are in the store."""
+    published: bool = False
+    """Whether it is about published weights, too large for a quick look: measured only where it is named in full."""
 
 
 class Finding(Spec):

@@ -80,6 +80,7 @@ def row(claim: Claim, finding: Finding | None) -> str:
     """Return the line of one claim."""
     said = f"{claim.says} (`{claim.name}`)"
     if finding is None:
-        return f"| {said} | not measured | {claim.statistic} | | {claim.holds} | |"
+        verdict = "not measured: needs the published weights" if claim.published else "not measured"
+        return f"| {said} | {verdict} | {claim.statistic} | | {claim.holds} | |"
     cells = (WORDS[finding.verdict], claim.statistic, f"{finding.estimate:.3g}", str(claim.holds), finding.model)
     return "| " + " | ".join((said, *(cell.replace("|", "\\|") for cell in cells))) + " |"

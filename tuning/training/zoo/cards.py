@@ -36,7 +36,7 @@ GUIDANCE_OF = {"glide-like": 3.0}
 TEXTS = {
     "text-to-image": (
         "Latent text-to-image diffusion in Stable Diffusion's format: draws one coloured thing, 64 x 64.",
-        "AutoencoderKL 16-32-64 (latents 4 x 16 x 16), CLIPTextModel of 3 layers, UNet2DConditionModel 16-32-64-128, DDIM",
+        "AutoencoderKL 16-32-64 to 4 x 16 x 16, CLIPTextModel of 3 layers, UNet2DConditionModel 16-32-64-128, DDIM",
         (
             "Knows only `a photo of a {colour} {object}` with 12 objects and 8 colours; any other prompt is untested.",
             "Its figures hold for guidance 4; at 1, 2 and 7.5 only 96 pictures each were drawn.",
