@@ -24,7 +24,7 @@ SHARED = TextToImageSpec(
     images=64_000,
     shared_steps=2600,
     loop=LoopSpec(
-        steps=4000, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=1400, average=0.998, seed=5
+        steps=3600, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=1000, average=0.998, seed=5
     ),
 )
 """What all text-to-image models have in common; each names below what it differs in."""
