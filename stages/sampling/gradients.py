@@ -71,7 +71,9 @@ class Residual(Gradient):
 
     kind: Literal["residual"] = "residual"
     last_steps: int = Field(5, gt=0, le=1000, description="Steps that are differentiated, counted from the end.")
-    weight: float = Field(0.5, ge=0, lt=1, description="The paper's w, from 0 to 1 excluded: 1 - w scales the gradient.")
+    weight: float = Field(
+        0.5, ge=0, lt=1, description="The paper's w, from 0 to 1 excluded: 1 - w scales the gradient."
+    )
 
     @override
     def clean(self, walk: Walk, latents: Latents) -> Latents:
@@ -97,9 +99,9 @@ class Residual(Gradient):
 class Adjoint(Gradient):
     """The discrete adjoint of DDIM: the steps are walked backwards, one vector-Jacobian product each.
 
-    Exact up to rounding. Memory: `slots` states and the activations of one step, whatever the number of steps; the states
-    in between are taken again (see `reversed_walk`), so that it costs more steps than `full` where there are more steps
-    than slots. The gradient reaches the seed latent only.
+    Exact up to rounding. Memory: twice `slots` states at most and the activations of one step, whatever the number of
+    steps; the states in between are taken again (see `reversed_walk`), so that it costs more steps than `full` where
+    there are more steps than slots. The gradient reaches the seed latent only.
     """
 
     kind: Literal["adjoint"] = "adjoint"
@@ -154,15 +156,17 @@ def pictures(
 def walk_of(generator: Differentiable, prompts: Sequence[str], sampler: SamplerSpec) -> Walk:
     """Return the steps of DDIM that take the rows of `prompts` from seed latent to clean latent; refuses as above."""
     from stages.models.generator import Stepwise
-    from stages.models.schedules import CLASSES, choose, schedule
+    from stages.models.schedules import CLASSES, schedule
 
     if not isinstance(generator, Stepwise):
-        raise TypeError(f"gradients: expected a generator whose steps our own loop takes, found {type(generator).__name__}")
-    chosen = choose(generator.pipe.scheduler, sampler)
-    if not isinstance(chosen, CLASSES["ddim"]) or sampler.eta:
+        raise TypeError(
+            f"gradients: expected a generator whose steps our own loop takes, found {type(generator).__name__}"
+        )
+    chosen = type(generator.pipe.scheduler) if sampler.scheduler == "model" else CLASSES[sampler.scheduler]
+    if not issubclass(chosen, CLASSES["ddim"]) or sampler.eta:
         raise ValueError(
-            f"gradients: expected scheduler 'ddim' with eta=0, found {sampler.scheduler!r} "
-            f"({type(chosen).__name__}) with eta={sampler.eta:g}"
+            f"gradients: expected scheduler 'ddim' with eta=0, found {sampler.scheduler!r} ({chosen.__name__}) with "
+            f"eta={sampler.eta:g}"
         )
     if sampler.measurement or sampler.upsampling:
         raise ValueError("gradients: expected a sampler with neither measurement nor upsampling, found one of them")

@@ -49,13 +49,13 @@ class Walk:
 
 
 def reversed_walk(walk: Walk, x: Latents, slots: int) -> Latents:
-    """Return the last state [b c h w] of the walk from the first state `x`; its gradient holds at most `slots` states.
+    """Return the last state [b c h w] of the walk from the first state `x`; its gradient holds few of the others.
 
     The gradient is that of every step, exact up to rounding: states are taken again, never approximated by inverting
     the sampler. Which are held is decided by binomial checkpointing, Griewank & Walther 2000 (ACM TOMS 26, Algorithm
-    799, "revolve"), so that memory is `slots` states and the activations of one step, however many the steps, and the
-    price is `recomputed(steps, slots)` more of them. It reaches `x` only, not what the walk's network is conditioned
-    on, and cannot be differentiated twice. Raises ValueError for fewer than one slot.
+    799, "revolve"), so that memory is twice `slots` states at most and the activations of one step, however many the
+    steps, and the price is `recomputed(steps, slots)` more of them. It reaches `x` only, not what the walk's network is
+    conditioned on, and cannot be differentiated twice. Raises ValueError for fewer than one slot.
     """
     if slots < 1:
         raise ValueError(f"reversed_walk: expected at least 1 slot, found {slots}")
@@ -66,8 +66,8 @@ def reversed_walk(walk: Walk, x: Latents, slots: int) -> Latents:
 def recomputed(steps: int, slots: int) -> int:
     """Return the steps that the gradient takes again, beside the first walk and the one of each step's own gradient.
 
-    Griewank & Walther 2000, Eq. 2: r n - C(s + r, r - 1) in all, where r is the number of sweeps; the first sweep is the
-    walk itself.
+    Griewank & Walther 2000: the least possible is r n - C(s + r, r - 1) for n steps, s slots and r sweeps in all, of
+    which the first is the walk itself.
     """
     sweeps = _sweeps(steps, slots)
     return sweeps * steps - math.comb(slots + sweeps, sweeps - 1) - (steps - 1) if sweeps else 0
@@ -76,8 +76,8 @@ def recomputed(steps: int, slots: int) -> int:
 def stride(steps: int, slots: int) -> int:
     """Return how many of `steps` steps to take before a state is held, with `slots` of them, the first one's included.
 
-    From 1 to steps - 1. Any choice with which the rest fits into as many sweeps is optimal (Griewank & Walther 2000,
-    section 2); this is the longest.
+    From 1 to steps - 1. Any choice with which the rest fits into as many sweeps is optimal (Griewank & Walther 2000);
+    this is the longest.
     """
     if slots == 1:
         return steps - 1
@@ -111,6 +111,8 @@ class _Reversal(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, walk: Walk, slots: int) -> Tensor:
         kept: Kept = [(0, x)]
         before = _advance(walk, kept, len(walk), slots)
+        if len(walk) > 1:
+            kept.append((len(walk) - 1, before))
         ctx.walk, ctx.slots, ctx.numbers = walk, slots, [number for number, _ in kept]
         ctx.save_for_backward(*(state for _, state in kept))
         return walk.step(len(walk) - 1, before)

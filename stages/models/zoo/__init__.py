@@ -13,7 +13,19 @@ from pydantic import Field, JsonValue
 
 from stages.base import Spec
 
-NAMES = ("text-to-image", "classifier", "judge", "clip", "descriptor", "pixel-unet", "pixel-transformer")
+NAMES = (
+    "text-to-image",
+    "latent-learned",
+    "pixel-fixed",
+    "pixel-learned",
+    "glide-like",
+    "classifier",
+    "judge",
+    "clip",
+    "descriptor",
+    "pixel-unet",
+    "pixel-transformer",
+)
 WEIGHTS = Path(__file__).parent / "weights"
 
 

@@ -1,3 +1,4 @@
+import weakref
 from functools import cache
 from typing import get_args
 
@@ -86,13 +87,12 @@ def cosines(a, b):
 def test_exact_estimators_agree_with_finite_differences(estimator, uneven):
     found, expected = gradient_of(estimator, uneven=uneven), differences(uneven=uneven)
     assert (cosines(found, expected) > 0.99).all()
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("last_steps", [1, 2, 5])
-def test_the_residual_points_the_same_way(last_steps, record_property):
+def test_the_residual_points_the_same_way(last_steps):
     found = cosines(gradient_of(Residual(last_steps=last_steps)), differences())
-    record_property("cosines", found.tolist())
     assert (found > 0).all()
 
 
@@ -147,6 +147,25 @@ class Packed:
         self.held.now -= self.tensor.numel()
 
 
+def most_alive(estimator, steps):
+    """The most states of the walk that live beside each other."""
+    way, _ = walk(steps)
+    alive, most, step = set(), 0, way.step
+
+    def counted(number, x):
+        nonlocal most
+        after = step(number, x)
+        alive.add(key := object())
+        weakref.finalize(after.untyped_storage(), alive.discard, key)
+        most = max(most, len(alive))
+        return after
+
+    way.step = counted
+    x = seeds(2, 3, 4, 4).requires_grad_()
+    torch.autograd.grad(objective(estimator.clean(way, x)).sum(), x)
+    return most
+
+
 def most_held(estimator, steps):
     way, _ = walk(steps)
     x = seeds(2, 3, 4, 4).requires_grad_()
@@ -161,6 +180,8 @@ def test_memory_of_the_adjoint_does_not_grow_with_the_steps():
     assert short == long
     assert most_held(None, 48) > 5 * most_held(None, 8), "the count sees nothing"
     assert long < most_held(None, 8)
+    assert most_alive(Adjoint(slots=4), 48) == most_alive(Adjoint(slots=4), 20) <= 2 * 4 + 3
+    assert most_alive(Full(), 48) > 40
 
 
 @pytest.mark.parametrize("slots", range(1, 6))
@@ -237,8 +258,8 @@ def test_full_reaches_the_condition():
 @pytest.mark.parametrize(
     ("sampler", "message"),
     [
-        ({"scheduler": "ddim", "eta": 0.5}, "expected scheduler 'ddim' with eta=0, found 'ddim'"),
-        ({"scheduler": "euler"}, "expected scheduler 'ddim' with eta=0, found 'euler'"),
+        ({"scheduler": "ddim", "eta": 0.5}, "scheduler 'ddim' with eta=0, found 'ddim'"),
+        ({"scheduler": "euler"}, "scheduler 'ddim' with eta=0, found 'euler'"),
         ({"scheduler": "ddim", "upsampling": {}}, "neither measurement nor upsampling"),
     ],
 )
@@ -249,10 +270,8 @@ def test_other_samplers_are_refused(generator_of, sampler, message):
 
 
 def test_a_generator_with_a_loop_of_its_own_is_refused(generator_of):
-    generator = generator_of("pixart")
-    generator.decode = generator.prediction = generator.steps = None
-    with pytest.raises(TypeError, match="whose steps our own loop takes, found WholePipeline"):
-        pictures(generator, seeds(1, 4, 8, 8), ["a"], SamplerSpec(scheduler="ddim"), Full())
+    with pytest.raises(TypeError, match="WholePipeline"):
+        pictures(generator_of("pixart"), seeds(1, 4, 8, 8), ["a"], SamplerSpec(scheduler="ddim"), Full())
 
 
 def test_a_residual_of_all_steps_is_refused():
