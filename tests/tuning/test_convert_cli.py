@@ -45,7 +45,8 @@ def test_the_folder_is_a_model_like_any_other(files: Path, monkeypatch: pytest.M
     names = sorted(file.name for file in expected.iterdir())
     assert sorted(file.name for file in (files / "ours").iterdir()) == names
     assert all((files / "ours" / name).read_bytes() == (expected / name).read_bytes() for name in names)
-    words = ("plan", "robustness_demo", f"model={files / 'ours'}", f"run.output={files / 'runs'}")
+    shift = "perturbations={kind: uniform_mean_shift, shift: 0.4}"
+    words = ("plan", "robustness_demo", shift, f"model={files / 'ours'}", f"run.output={files / 'runs'}")
     monkeypatch.setattr(sys, "argv", ["seedquake", *words])
     cli.main()
     assert "to draw" in capsys.readouterr().out
