@@ -95,6 +95,12 @@ def rows_of(question: Factorial) -> FactorialAnswers:
     return factorial_answers.read(question)
 
 
+@lru_cache(maxsize=1)
+def steps_of(question: Trajectory) -> TrajectoryAnswers:
+    """Return the answers of recorded trajectories, read once likewise."""
+    return TrajectoryAnswers(question)
+
+
 def over_models(statistic: Callable[[Models], Estimate]) -> Callable[[AnyQuestion], Estimate]:
     """Return the statistic of models side by side."""
     return lambda question: statistic(Models(rows_of(cast("Factorial", question))))
@@ -107,7 +113,7 @@ def over_factors(statistic: Callable[[FactorialAnswers], Estimate]) -> Callable[
 
 def over_steps(statistic: Callable[[TrajectoryAnswers], Estimate]) -> Callable[[AnyQuestion], Estimate]:
     """Return the statistic of recorded trajectories."""
-    return lambda question: statistic(TrajectoryAnswers(cast("Trajectory", question)))
+    return lambda question: statistic(steps_of(cast("Trajectory", question)))
 
 
 CLAIMS = (

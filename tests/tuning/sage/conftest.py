@@ -4,15 +4,6 @@ import torch
 from tests.stages.models.tiny import save_classifier, save_clip
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Threads only get in each other's way at this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def classifier_folder(tmp_path_factory):
     """A classifier of the classes a to g that resizes and crops."""

@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from copy import deepcopy
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from pydantic import Field
@@ -138,10 +138,8 @@ class Loop(Generic[S, M]):
                 f"{self.checkpoint} was trained with {state['spec']}, but {wanted} is asked for: "
                 "delete the file to start again"
             )
-        self.recipe.module.load_state_dict(state["module"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
+        self._load(state)
+        self.cpu_seconds = state["cpu_seconds"]
 
     def branch_off(self, trunk: Path) -> None:
         """Go on from the checkpoint of another training, whose network may lack the last outputs: they start at 0."""
@@ -153,6 +151,9 @@ class Loop(Generic[S, M]):
         for number, moments in state["optimiser"]["state"].items():
             for name in ("exp_avg", "exp_avg_sq"):
                 moments[name] = grown(moments[name], parameters[number])
+        self._load(state)
+
+    def _load(self, state: dict[str, Any]) -> None:
         self.recipe.module.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
