@@ -30,7 +30,7 @@ PROMPTS = [
 ]
 
 
-def pipeline_rate(images: int = 240) -> float:
+def pipeline_rate(images: int = 384) -> float:
     """Images per second of the pipeline at steady state: after the first batch of each actor."""
     overrides = [
         "perturbations=[{kind: uniform_mean_shift, shift: 0.1}]",
