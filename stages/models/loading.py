@@ -129,4 +129,4 @@ def _pipeline(where: Location, parts: Mapping[str, object], placement: Placement
 def _channels_last(part: torch.nn.Module) -> None:
     """Lay the weights of two-dimensional convolutions out as they are computed fastest; that of video stays."""
     if all(weight.dim() < 5 for weight in part.parameters()):
-        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
+        part.to(memory_format=torch.channels_last)
