@@ -75,7 +75,7 @@ SETTINGS: dict[str, AnyRecipeSpec] = {
     "upsampler": UpsamplerSpec(
         images=64_000,
         loop=LoopSpec(
-            steps=600, batch=16, learning_rate=1.2e-3, warmup_steps=200, decay_steps=300, average=0.998, seed=8
+            steps=1500, batch=16, learning_rate=1.2e-3, warmup_steps=200, decay_steps=600, average=0.998, seed=8
         ),
     ),
     "pixel-unet": UNET,
