@@ -219,20 +219,21 @@ def show(page: "Page") -> None:
 def main(application: typer.Typer = app) -> None:
     """Run a command: status 0 for success, 1 for a failed run, 2 for what the user must fix; one sentence for each."""
     try:
-        application(standalone_mode=False)
+        status = application(standalone_mode=False)  # what `typer.Exit` was raised with; 130 after Ctrl-C
     except Exception as error:
         if _debug:
             raise
         sys.exit(explained(error))
     except KeyboardInterrupt:
+        status = 130
+    if status == 130:
         print("stopped; finished rows are kept, the same command goes on from there", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+    if status:
+        sys.exit(status)
 
 
 def explained(error: Exception) -> int:
     """Print an error as one sentence and return the exit status."""
-    if isinstance(error, typer.Exit):
-        return error.exit_code
     text = str(getattr(error, "message", None) or error) or type(error).__name__
     mistake = isinstance(error, UserError) or hasattr(error, "exit_code")  # the latter: a wrong command line
     if not mistake and not isinstance(error, RunFailed):

@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from pipelines.cli import main
 from tuning import cli
 
 BAD = {
@@ -86,3 +88,18 @@ def test_the_zoo_is_listed(monkeypatch: pytest.MonkeyPatch, capsys):
     out = capsys.readouterr().out
     for name in ("zoo:text-to-image", "zoo:classifier", "zoo:judge", "zoo:clip"):
         assert name in out
+
+
+@pytest.mark.parametrize(("error", "code", "said"), [(typer.Exit(1), 1, ""), (KeyboardInterrupt(), 130, "stopped; ")])
+def test_a_status_is_passed_on(error, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys):
+    application = typer.Typer()
+
+    @application.command()
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["seedquake"])
+    with pytest.raises(SystemExit) as caught:
+        main(application)
+    assert caught.value.code == code
+    assert capsys.readouterr().err.startswith(said)
