@@ -27,7 +27,7 @@ class Clip:
         self,
         network: open_clip.CLIP,
         preprocess: Preprocess,
-        tokenizer: open_clip.SimpleTokenizer,
+        tokenizer: open_clip.SimpleTokenizer | open_clip.tokenizer.HFTokenizer,
         placement: Placement,
     ) -> None:
         self.network = network.to(*placement)

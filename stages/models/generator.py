@@ -17,10 +17,12 @@ from stages.arrays import Latent
 from stages.models.placement import Placement
 from stages.models.preprocess import Picture
 from stages.models.schedules import StepArguments, choose, learns_variance, schedule
+from stages.models.token_space import TokenSpace
 from stages.randomness import rng
 from stages.sampling.inverse import FollowedSchedule, Observation, observe, solve
 from stages.sampling.loop import Condition, Noise, Observer, Prediction, guided, mean_only, sample, unguided
 from stages.sampling.measurement import Measurement
+from stages.sampling.prompts import Extended, Prompts
 from stages.sampling.spec import SamplerSpec
 from stages.sampling.variance import check_outputs
 from stages.tensors import Latents, Output, Pixels, Time
@@ -133,6 +135,12 @@ class Stepwise(Generator):
         stacked = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         return stacked | self.settings(len(prompts), sampler)
 
+    def token_space(self) -> TokenSpace:
+        """Return the input of the text encoder as vectors; raises ValueError where that is not all the model reads."""
+        raise ValueError(
+            f"token embeddings: expected a model whose one text encoder is CLIP's, found {type(self.pipe).__name__}"
+        )
+
     @override
     @torch.inference_mode()
     def draw(self, latents: Latents, prompts: Sequence[str], sampler: SamplerSpec, noise: Noise) -> Pixels:
@@ -193,13 +201,16 @@ class Stepwise(Generator):
         noise = [step_noise(seed) for seed in seeds]
         return self.decode(solve(steps, self.prediction(prompts, sampler), latents, noise, observation))
 
-    def prediction(self, prompts: Sequence[str], sampler: SamplerSpec) -> Prediction:
-        """Return the network under its prompts and its guidance."""
-        conditional = self.condition(prompts, sampler)
+    def prediction(self, prompts: Prompts, sampler: SamplerSpec) -> Prediction:
+        """Return the network under its prompts and its guidance; vectors behind a prompt are part of it alone."""
+        texts = prompts.texts if isinstance(prompts, Extended) else prompts
+        conditional = self.condition(texts, sampler)
+        if isinstance(prompts, Extended):
+            conditional |= {"text": self.token_space().encode(prompts).to(self.dtype)}
         if self.takes_guidance() or sampler.guidance == 1:
             predict = unguided(self, conditional)
         else:
-            unconditional = self.condition([None] * len(prompts), sampler)
+            unconditional = self.condition([None] * len(texts), sampler)
             predict = guided(self, conditional, unconditional, sampler.guidance)
         return predict if learns_variance(choose(self.pipe.scheduler, sampler)) else mean_only(predict)
 

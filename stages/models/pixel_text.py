@@ -12,6 +12,7 @@ from typing_extensions import override
 from stages.models.generator import Pipe, Stepwise, from_centred
 from stages.models.placement import Placement
 from stages.models.second_stage import SecondStage, UNetSecondStage
+from stages.models.token_space import TokenSpace
 from stages.sampling.loop import Condition, Noise
 from stages.sampling.spec import SamplerSpec
 from stages.tensors import Latents, Output, Pixels, Time
@@ -110,6 +111,10 @@ class PixelText(TwoStage):
         return {"text": text.to(self.dtype)}
 
     @override
+    def token_space(self) -> TokenSpace:
+        return TokenSpace(self.pipe.tokenizer, self.pipe.text_encoder)
+
+    @override
     def latent_shape(self, size_px: int | None) -> tuple[int, int, int]:
         config = self.pipe.unet.config
         return (config.in_channels, *square(size_px or config.sample_size, len(config.block_out_channels)))
@@ -126,6 +131,10 @@ class DeepFloyd(PixelText):
     def _encode(self, prompt: str | None) -> Condition:
         text, _ = self.pipe.encode_prompt(prompt or "", do_classifier_free_guidance=False, device=self.device)
         return {"text": text.to(self.dtype)}
+
+    @override
+    def token_space(self) -> TokenSpace:
+        return super(PixelText, self).token_space()  # T5 is no CLIP
 
     @override
     def tokenizers(self) -> list[tuple[PreTrainedTokenizerBase, int]]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from stages.models.generator import Stepwise
+from stages.models.token_space import TokenSpace
 from stages.sampling.loop import Condition
 from stages.sampling.spec import SamplerSpec
 from stages.tensors import Latents, Output, Time
@@ -38,6 +39,10 @@ class StableDiffusion(Stepwise):
         return {"text": text.to(self.dtype)}
 
     @override
+    def token_space(self) -> TokenSpace:
+        return TokenSpace(self.pipe.tokenizer, self.pipe.text_encoder)
+
+    @override
     def takes_guidance(self) -> bool:
         return self.pipe.unet.config.time_cond_proj_dim is not None
 
@@ -54,6 +59,10 @@ class StableDiffusion(Stepwise):
 
 class StableDiffusionXL(StableDiffusion):
     """Stable Diffusion XL: two text encoders, and the picture's size as an input."""
+
+    @override
+    def token_space(self) -> TokenSpace:
+        return super(StableDiffusion, self).token_space()  # it also reads what both encoders pool
 
     @override
     def added(self, condition: Condition) -> Mapping[str, Tensor]:

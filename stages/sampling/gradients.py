@@ -6,8 +6,7 @@ are those of `Stepwise.pictures` up to rounding, and differentiable. Which gradi
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -17,6 +16,7 @@ from typing_extensions import override
 
 from stages.base import Spec
 from stages.sampling.loop import Prediction
+from stages.sampling.prompts import Extended, Prompts
 from stages.sampling.reversible import Walk, recomputed, reversed_walk
 from stages.sampling.spec import SamplerSpec
 from stages.tensors import Latents, Pixels
@@ -33,6 +33,9 @@ class Cost(NamedTuple):
 
 class Gradient(Spec):
     """A way to differentiate the walk from seed latent to clean latent. Every member has the same value."""
+
+    reaches_prompts: ClassVar[bool] = True
+    """Whether the gradient also reaches what the network is conditioned on."""
 
     @abstractmethod
     def clean(self, walk: Walk, latents: Latents) -> Latents:
@@ -104,6 +107,8 @@ class Adjoint(Gradient):
     there are more steps than slots. The gradient reaches the seed latent only.
     """
 
+    reaches_prompts: ClassVar = False
+
     kind: Literal["adjoint"] = "adjoint"
     slots: int = Field(8, gt=0, le=1000, description="States of the batch that are held at once.")
 
@@ -130,7 +135,7 @@ def _last_steps(walk: Walk, x: Latents, first: int) -> Latents:
 class Differentiable(Protocol):
     """What of a `Stepwise` generator the gradient needs; named here so that specs load without diffusers."""
 
-    def prediction(self, prompts: Sequence[str], sampler: SamplerSpec) -> Prediction:
+    def prediction(self, prompts: Prompts, sampler: SamplerSpec) -> Prediction:
         """Return the network under its prompts and its guidance."""
 
     def steps(self, sampler: SamplerSpec) -> dict[str, int | float | list[float] | list[int]]:
@@ -141,19 +146,24 @@ class Differentiable(Protocol):
 
 
 def pictures(
-    generator: Differentiable, latents: Latents, prompts: Sequence[str], sampler: SamplerSpec, gradient: Gradient
+    generator: Differentiable, latents: Latents, prompts: Prompts, sampler: SamplerSpec, gradient: Gradient
 ) -> Pixels:
     """Return pictures [b height width 3] in [0, 1], not yet clipped, of seed latents [b c h w] and a prompt per row.
 
-    Unlike `Stepwise.draw` they are differentiable with respect to the latents. Raises ValueError for a sampler that is
-    not DDIM with eta = 0, or that has a measurement or a second stage, and TypeError for a generator that runs its own
-    loop.
+    Unlike those of `Stepwise.draw` they are differentiable with respect to the latents, and to vectors behind the
+    prompts. Raises ValueError for a sampler that is not DDIM with eta = 0, or that has a measurement or a second stage,
+    and where the gradient that such vectors need does not reach them; TypeError for a generator that runs its own loop.
     """
+    if isinstance(prompts, Extended) and prompts.vectors.requires_grad and not gradient.reaches_prompts:
+        raise ValueError(
+            f"gradients: expected kind='full' or 'residual' for vectors behind a prompt, found {gradient!r}, whose "
+            "gradient reaches the seed latent only"
+        )
     walk = walk_of(generator, prompts, sampler)
     return generator.decode(gradient.clean(walk, latents.to(walk.schedule.timesteps.device, torch.float32)))
 
 
-def walk_of(generator: Differentiable, prompts: Sequence[str], sampler: SamplerSpec) -> Walk:
+def walk_of(generator: Differentiable, prompts: Prompts, sampler: SamplerSpec) -> Walk:
     """Return the steps of DDIM that take the rows of `prompts` from seed latent to clean latent; refuses as above."""
     from stages.models.generator import Stepwise
     from stages.models.schedules import CLASSES, schedule
