@@ -61,6 +61,25 @@ class Random(IntEnum):
     PERIOD = auto()
     PHASE = auto()
     SHADE = auto()
+    # of scenes
+    NUMBER = auto()
+    SIZE = auto()
+    PLACE = auto()
+    OTHER = auto()
+    OTHER_SHAPE = auto()
+    OTHER_COLOUR = auto()
+    OTHER_SCALE = auto()
+    OTHER_SIDE = auto()
+    RICH = auto()
+    SAY_COLOUR = auto()
+    SAY_NUMBER = auto()
+    SAY_SIZE = auto()
+    SAY_PLACE = auto()
+    SAY_OTHER = auto()
+    SAY_OTHER_COLOUR = auto()
+    SAY_TONE = auto()
+    SAY_SURFACE = auto()
+    JOINER = auto()
 
 
 @dataclass(frozen=True)
@@ -97,12 +116,12 @@ class Scene:
 
 def labels(indices: Iterable[SupportsIndex]) -> Integers:
     """Return the class of each index, a position in `CLASSES`."""
-    return _array(indices) % len(CLASSES)
+    return array(indices) % len(CLASSES)
 
 
 def colours(indices: Iterable[SupportsIndex]) -> Integers:
     """Return the colour of each index, a position in `COLOURS`."""
-    return _array(indices) // len(CLASSES) % len(COLOURS)
+    return array(indices) // len(CLASSES) % len(COLOURS)
 
 
 def caption(thing: str, colour: str = "") -> str:
@@ -113,35 +132,35 @@ def caption(thing: str, colour: str = "") -> str:
 
 def captions(indices: Iterable[SupportsIndex]) -> list[str]:
     """Return the caption of each index."""
-    index = _array(indices)
+    index = array(indices)
     return [caption(CLASSES[k], COLOURS[c]) for k, c in zip(labels(index), colours(index), strict=True)]
 
 
 def scene(indices: Iterable[SupportsIndex]) -> Scene:
     """Return what each index shows: one thing on a background."""
-    index = _array(indices)
+    index = array(indices)
     thing = Things(
         shape=labels(index),
         colour=colours(index),
-        x=_between(index, Random.X, -0.22, 0.22),
-        y=_between(index, Random.Y, -0.22, 0.22),
-        scale=_between(index, Random.SCALE, 0.52, 0.72),
-        half_turn=_between(index, Random.TURN, -0.12, 0.12),
-        shade=_between(index, Random.SHADE, 0.1, 0.35),
+        x=between(index, Random.X, -0.22, 0.22),
+        y=between(index, Random.Y, -0.22, 0.22),
+        scale=between(index, Random.SCALE, 0.52, 0.72),
+        half_turn=between(index, Random.TURN, -0.12, 0.12),
+        shade=between(index, Random.SHADE, 0.1, 0.35),
     )
     background = Backgrounds(
-        colour=_choice(index, Random.TONE, len(TONES)),
-        pattern=_choice(index, Random.PATTERN, len(PATTERNS)),
-        light=_between(index, Random.LIGHT, 0.8, 1.25),
-        period_px=_between(index, Random.PERIOD, 12.0, 22.0),
-        phase=_between(index, Random.PHASE, 0.0, 1.0),
+        colour=choice(index, Random.TONE, len(TONES)),
+        pattern=choice(index, Random.PATTERN, len(PATTERNS)),
+        light=between(index, Random.LIGHT, 0.8, 1.25),
+        period_px=between(index, Random.PERIOD, 12.0, 22.0),
+        phase=between(index, Random.PHASE, 0.0, 1.0),
     )
     return Scene(background, (thing,))
 
 
 def render(indices: Iterable[SupportsIndex], block: int = 16) -> Renders:
     """Return the picture of each index. Drawn in small blocks, which stay in the cache."""
-    index = _array(indices)
+    index = array(indices)
     pictures = np.empty((len(index), PIXELS, PIXELS, 3), np.uint8)
     for start in range(0, len(index), block):
         pictures[start : start + block] = draw(scene(index[start : start + block]))
@@ -238,7 +257,8 @@ def _mix(start: Plane, end: Plane, share: Plane) -> Plane:
     return start + share * (end - start)
 
 
-def _array(indices: Iterable[SupportsIndex]) -> Integers:
+def array(indices: Iterable[SupportsIndex]) -> Integers:
+    """Return indices as an array."""
     return np.fromiter(indices, np.int64) if not isinstance(indices, np.ndarray) else indices.astype(np.int64)
 
 
@@ -250,10 +270,12 @@ def _hash(index: Integers, field: Random) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-def _between(index: Integers, field: Random, low: float, high: float) -> Reals:
+def between(index: Integers, field: Random, low: float, high: float) -> Reals:
+    """Return a number of each index that is spread evenly over [low, high)."""
     unit = (_hash(index, field) >> np.uint64(40)).astype(np.float32) / np.float32(2**24)
     return np.float32(low) + unit * np.float32(high - low)
 
 
-def _choice(index: Integers, field: Random, count: int) -> Integers:
+def choice(index: Integers, field: Random, count: int) -> Integers:
+    """Return a number of each index below `count`, each as likely."""
     return (_hash(index, field) >> np.uint64(8)).astype(np.int64) % count

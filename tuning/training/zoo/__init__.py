@@ -19,6 +19,13 @@ PARTS: dict[str, tuple[str, ...]] = {
     "glide-like": ("pixel-trunk", "upsampler"),
     "pixel-unet": (),
     "pixel-transformer": (),
+    "scenes-style": (),
+    "scenes-edges": (),
+    "scenes-judge": (),
+    "scenes-clip": ("scenes-style",),
+    "scenes-vae": ("vae",),
+    "scenes": ("scenes-vae", "scenes-clip"),
+    "scenes-lm": (),
 }
 """What can be trained, each with the parts that it is built on."""
 

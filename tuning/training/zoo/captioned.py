@@ -11,17 +11,12 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
 from torch import Tensor
-from transformers import CLIPTokenizer
 
 from stages.base import Spec
-from stages.models.zoo import world
-from tuning.training.zoo import clip
-from tuning.training.zoo.data import indices
+from tuning.training.zoo.data import Grammar, indices
 from tuning.training.zoo.loop import LoopSpec, Recipe, generator
+from tuning.training.zoo.prompts import Prompts, ScenePrompts, ThingPrompts
 from tuning.training.zoo.variational import VariationalBound
-
-GREY, EMPTY = len(world.COLOURS), -1
-"""Columns and row of the table of captions for `no colour` and for `no words`."""
 
 Batch: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 BETAS: dict[str, dict[str, str | float | int]] = {
@@ -37,9 +32,10 @@ class CaptionedSpec(Spec):
 
     channels: tuple[int, ...]
     heads: int = 4
+    grammar: Grammar = "thing"
     images: int = Field(default=150_000, ge=1, description="Size of the training set: the first indices of the world.")
     no_words: float = Field(default=0.1, ge=0, le=1, description="Share of empty captions, for guidance.")
-    no_colour: float = Field(default=0.1, ge=0, le=1, description="Share of captions that do not name the colour.")
+    no_colour: float = Field(default=0.1, ge=0, le=1, description="Share of captions of things without their colour.")
     snr_limit: float = Field(default=5.0, gt=0, description="Min-SNR weighting, Hang et al. 2023 (arXiv:2303.09556).")
     variance: Literal["fixed", "learned_range"] = Field(
         "fixed",
@@ -88,13 +84,13 @@ class CaptionedDiffusion(Recipe[S, UNet2DConditionModel]):
     def _prepare(self, clip_folder: Path, shape: tuple[int, int, int]) -> None:
         """Make the untrained network, for clean pictures of this shape."""
         spec = self.spec
-        self.clip, self.text = clip_folder, caption_table(clip_folder).to(self.device)
+        self.clip, self.prompts = clip_folder, prompts(spec, clip_folder, self.device)
         self.signal = self.scheduler.alphas_cumprod
         self.bound = VariationalBound(self.signal, discrete=self.discrete)
         self.pool = ThreadPoolExecutor(2)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.loop.seed)
-            module = self.network(shape, self.text.shape[-1])
+            module = self.network(shape, self.prompts.width)
             self.module = module.to(self.device, memory_format=torch.channels_last)
 
     @abstractmethod
@@ -137,7 +133,7 @@ class CaptionedDiffusion(Recipe[S, UNet2DConditionModel]):
         clean = self.clean(index)
         noise = torch.randn(clean.shape, generator=random)
         time = self._times(random)
-        return clean, noise, time, self._captions(index, random)
+        return clean, noise, time, self.prompts(index, random)
 
     def _error(self, batch: Batch) -> Tensor:
         """Return the weighted error of the prediction, and the bits of a learned variance."""
@@ -145,7 +141,7 @@ class CaptionedDiffusion(Recipe[S, UNet2DConditionModel]):
         signal = self.signal.to(self.device)[time][:, None, None, None]
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
         seen = torch.cat([noisy, *self.beside(clean)], dim=1).contiguous(memory_format=torch.channels_last)
-        output = self.module(seen, time, self.text[caption]).sample
+        output = self.module(seen, time, self.prompts.states(caption)).sample
         return self.hybrid(output, clean, noise, time)
 
     def hybrid(self, output: Tensor, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
@@ -182,13 +178,12 @@ class CaptionedDiffusion(Recipe[S, UNet2DConditionModel]):
         times = (torch.arange(batch) + torch.rand(batch, generator=random)) * steps / batch
         return times.long().clamp(max=steps - 1)[torch.randperm(batch, generator=random)]
 
-    def _captions(self, index: Int64[np.ndarray, " b"], random: torch.Generator) -> Int64[Tensor, " b"]:
-        """Return each render's row in the table of captions, some without colour and some without words."""
-        chance = torch.rand(len(index), generator=random)
-        label, colour = torch.from_numpy(world.labels(index)), torch.from_numpy(world.colours(index))
-        plain = (chance >= self.spec.no_words) & (chance < self.spec.no_words + self.spec.no_colour)
-        row = label * (GREY + 1) + torch.where(plain, GREY, colour)
-        return torch.where(chance < self.spec.no_words, len(self.text) + EMPTY, row)
+
+def prompts(spec: CaptionedSpec, clip_folder: Path, device: str) -> Prompts:
+    """Return what a model of these settings is told, in the words of a CLIP's text tower."""
+    if spec.grammar == "scene":
+        return ScenePrompts(clip_folder, spec.no_words, device)
+    return ThingPrompts(clip_folder, spec.no_words, spec.no_colour, device)
 
 
 def unet(
@@ -226,12 +221,3 @@ def schedule(spec: CaptionedSpec, betas: str, *, pixels: bool) -> DDIMScheduler 
     if spec.variance == "learned_range":
         return DDPMScheduler(**settings, variance_type=spec.variance)
     return DDIMScheduler(**settings, set_alpha_to_one=betas != "scaled_linear")
-
-
-@torch.no_grad()
-def caption_table(folder: Path) -> Float[Tensor, "caption t d"]:
-    """Return the text tower's states of every caption: classes by (colours, then no colour), and last the empty one."""
-    texts = [world.caption(thing, colour) for thing in world.CLASSES for colour in (*world.COLOURS, "")]
-    ids = clip.tokenize(CLIPTokenizer.from_pretrained(folder), [*texts, ""])
-    states: Tensor = clip.text_model(folder)(ids).last_hidden_state
-    return states

@@ -42,11 +42,13 @@ def captioned_figures(folder: Path, judges: Path, guidance: float = GUIDANCE, ro
     return (*figures, *bound_figures(folder))
 
 
-def draw(model: Stepwise, seeds: Sequence[int], sampler: SamplerSpec, batch: int = 48) -> Pictures:
+def draw(
+    model: Stepwise, seeds: Sequence[int], sampler: SamplerSpec, batch: int = 48, asked: Sequence[str] = PROMPTS
+) -> Pictures:
     """Return a picture of each prompt in turn, at the size that the judges know."""
     pictures: list[np.ndarray | None] = []
     for chunk, real in chunks(seeds, batch):
         latents = [rng(seed, "latent").standard_normal(model.latent_shape(None), dtype=np.float32) for seed in chunk]
-        prompts = [PROMPTS[seed % len(PROMPTS)] for seed in chunk]
+        prompts = [asked[seed % len(asked)] for seed in chunk]
         pictures += model.pictures(latents, prompts, chunk, sampler)[:real]
     return enlarged(np.stack([picture for picture in pictures if picture is not None]))

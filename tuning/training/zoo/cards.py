@@ -13,6 +13,7 @@ from tuning.training.zoo.captioned_figures import captioned_figures
 from tuning.training.zoo.copies import descriptor_figures
 from tuning.training.zoo.measure import GUIDANCE, classifier_figures, clip_figures, text_to_image_figures
 from tuning.training.zoo.pixel import pixel_figures
+from tuning.training.zoo.scene_figures import scene_figures
 from tuning.training.zoo.settings import SETTINGS
 
 PIXEL_LIMITS = (
@@ -29,6 +30,8 @@ CAPTIONED_LIMITS = (
 SECOND_STAGE = (
     "CLIPTextModel of 3 layers, upsampler UNet2DConditionModel 16-16-32-48 to 64 x 64; PixelTextPipeline's folder"
 )
+
+ALWAYS_ANSWERS = ("Always answers with one of 12 classes: it cannot say that a picture shows nothing.",)
 
 GUIDANCE_OF = {"glide-like": 3.0}
 """Where a card's figures have another guidance than the rest: GLIDE's own."""
@@ -100,6 +103,49 @@ TEXTS = {
         "DiTTransformer2DModel of 4 blocks, width 128, patches of 2 x 2, EDM preconditioning; DDPMPipeline's folder",
         PIXEL_LIMITS,
     ),
+    "scenes": (
+        "Latent text-to-image diffusion in Stable Diffusion's format: draws scenes whose prompts say more, 64 x 64.",
+        "AutoencoderKL 16-32-64 to 4 x 16 x 16, CLIPTextModel of 3 layers, UNet2DConditionModel 16-32-64-128, DDIM",
+        (
+            "Knows only the captions of the scenes' grammar; any other prompt is untested.",
+            "Its figures say which object is seen, not whether numbers, places and the rest of a prompt are met.",
+            "Its figures hold for the guidance and the sampler beside them.",
+            "Its autoencoder started from that of text-to-image: latents of the two are not the same.",
+            "A study object: its failures say nothing about the rate of failures in large models.",
+        ),
+    ),
+    "scenes-style": (
+        "Names the main object of a scene by its shape, whatever its colours and textures.",
+        "timm test_resnet",
+        (*ALWAYS_ANSWERS, "The trunk of scenes-clip started from its own; for an independent opinion ask the judge."),
+    ),
+    "scenes-edges": (
+        "Names the main object of a scene by its edges alone.",
+        "timm test_resnet, on edges in all three channels",
+        (*ALWAYS_ANSWERS, "Knows soft edges and Canny's of the default settings; on pictures themselves it is blind."),
+    ),
+    "scenes-judge": (
+        "A second opinion on the main object of a scene: another architecture and seed, no weights shared.",
+        "timm test_convnext2",
+        (*ALWAYS_ANSWERS, "Trained on the same scenes as scenes-style, so it may share its blind spots."),
+    ),
+    "scenes-clip": (
+        "Scores how well a caption fits a scene.",
+        "open_clip: timm test_resnet trunk, text tower of 3 layers and width 128, own vocabulary of 761 tokens",
+        (
+            "Understands only the captions of the scenes' grammar; scores of other texts mean nothing.",
+            "Its trunk started from scenes-style: the two are not independent.",
+            "Its figures say how well it tells each claim of a caption from another one.",
+        ),
+    ),
+    "scenes-lm": (
+        "Says how natural a caption of a scene is, and which word may come next.",
+        "transformers GPT2LMHeadModel of 2 layers and width 96, the CLIP's vocabulary of 761 tokens",
+        (
+            "Knows only the captions of the scenes' grammar.",
+            "Its tokenizer ends every text: to go on with a prompt, cut the last token off.",
+        ),
+    ),
     "clip": (
         "Scores how well a caption fits a picture of the image world.",
         "open_clip: timm test_resnet trunk, text tower of 3 layers and width 128, own vocabulary of 761 tokens",
@@ -129,6 +175,10 @@ def verify(name: str) -> list[Check]:
 
 def measure(name: str, folder: Path) -> tuple[Figure, ...]:
     """Return the figures of the model in `folder`; the other models are those beside it."""
+    return scene_figures(name, folder) if name.startswith("scenes") else _thing_figures(name, folder)
+
+
+def _thing_figures(name: str, folder: Path) -> tuple[Figure, ...]:
     match name:
         case "text-to-image":
             return (*text_to_image_figures(folder, folder.parent), *bound_figures(folder))
@@ -190,8 +240,17 @@ of other models; settings, steps and seeds in `card.json`
 
 
 def _data(parts: tuple[str, ...]) -> str:
-    ranges = ", ".join(f"{part}: indices 0 to {SETTINGS[part].images - 1:,}" for part in parts)
-    return f"stages.models.zoo.world; {ranges}; measured on indices from 10,000,000"
+    of = {"world": [part for part in parts if not _shows_scenes(part)], "scenes": [*filter(_shows_scenes, parts)]}
+    ranges = {
+        module: ", ".join(f"{part}: indices 0 to {SETTINGS[part].images - 1:,}" for part in named)
+        for module, named in of.items()
+    }
+    trained = "; ".join(f"stages.models.zoo.{module}; {found}" for module, found in ranges.items() if found)
+    return f"{trained}; measured on indices from 10,000,000"
+
+
+def _shows_scenes(part: str) -> bool:
+    return getattr(SETTINGS[part], "grammar", "thing") == "scene"
 
 
 def _cpu_seconds(checkpoint: Path) -> float:

@@ -1,20 +1,23 @@
-"""The classifiers: one that answers, and a judge of another family that shares no weights with anything."""
+"""The classifiers: those that answer, by pictures or by their edges, and judges that share no weights with anything."""
 
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import timm
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.base import Spec
 from stages.models.zoo import world
+from tuning.sage.edges import Edges
 from tuning.training.zoo.augment import AugmentSpec, augment
-from tuning.training.zoo.data import indices, pictures
+from tuning.training.zoo.data import Grammar, indices, pictures
 from tuning.training.zoo.loop import LoopSpec, Recipe, generator
+from tuning.training.zoo.style import StyleSpec, restyle
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -24,10 +27,26 @@ class ClassifierSpec(Spec):
 
     kind: Literal["classifier"] = "classifier"
     architecture: str
+    grammar: Grammar = "thing"
     images: int = Field(default=200_000, ge=1, description="Size of the training set: the first indices of the world.")
     colour_weight: float = Field(default=0.3, ge=0, description="Weight of the auxiliary loss on the colour.")
     smoothing: float = Field(default=0.05, ge=0, lt=1)
     augment: AugmentSpec = AugmentSpec()
+    style: StyleSpec | None = Field(
+        None, exclude_if=lambda value: value is None, description="Changes of style before the others; null: none."
+    )
+    ease_steps: int = Field(
+        0,
+        ge=0,
+        exclude_if=lambda value: value == 0,
+        description="First steps over which the share of changed pictures grows from none to all: without them, "
+        "strong changes of small things teach nothing.",
+    )
+    edges: Edges | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Edges that it sees in place of pictures, soft ones or Canny's by even chance; null: pictures.",
+    )
     loop: LoopSpec
 
 
@@ -57,13 +76,24 @@ class ClassifierRecipe(Recipe[ClassifierSpec, Network]):
     def loss(self, step: int) -> Tensor:
         """Return the loss of one step."""
         index = indices(step, self.spec.loop.batch, self.spec.images)
-        x = augment(pictures(index), self.spec.augment, generator(self.spec.loop.seed, "augment", step))
-        objects, hues = self.module(normalise(x).to(self.device))
+        objects, hues = self.module(normalise(self.seen(index, step)).to(self.device))
         label, colour = (torch.from_numpy(part(index)).to(self.device) for part in (world.labels, world.colours))
         smooth = self.spec.smoothing
         return functional.cross_entropy(objects, label, label_smoothing=smooth) + self.spec.colour_weight * (
             functional.cross_entropy(hues, colour, label_smoothing=smooth)
         )
+
+    def seen(self, index: Int64[np.ndarray, " b"], step: int) -> Float[Tensor, "b 3 h w"]:
+        """Return what the network is shown of each index, in [0, 1]."""
+        spec, seed = self.spec, self.spec.loop.seed
+        x = as_drawn = pictures(index, spec.grammar)
+        if spec.style:
+            x = restyle(x, spec.style, generator(seed, "style", step))
+        x = augment(x, spec.augment, generator(seed, "augment", step))
+        if step < spec.ease_steps:
+            changed = torch.rand(len(x), 1, 1, 1, generator=generator(seed, "ease", step)) < step / spec.ease_steps
+            x = torch.where(changed, x, as_drawn)
+        return outlined(x, spec.edges, generator(seed, "edges", step)) if spec.edges else x
 
     def save(self, module: Network, folder: Path) -> None:
         """Write a folder that `timm.create_model("local-dir:...", pretrained=True)` loads."""
@@ -77,6 +107,15 @@ class ClassifierRecipe(Recipe[ClassifierSpec, Network]):
         timm.models.save_for_hf(
             model, folder, model_config={"label_names": list(world.CLASSES)}, safe_serialization=True
         )
+
+
+def outlined(x: Float[Tensor, "b 3 h w"], edges: Edges, random: torch.Generator) -> Float[Tensor, "b 3 h w"]:
+    """Return edges in all three channels: soft ones, and Canny's of about half the pictures."""
+    drawn = edges.soft(x)
+    thin = torch.rand(len(x), generator=random) < 0.5
+    if thin.any():
+        drawn[thin] = edges.canny(x[thin])
+    return drawn.expand_as(x)
 
 
 def normalise(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:

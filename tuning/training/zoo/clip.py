@@ -15,11 +15,12 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from stages.base import Spec
-from stages.models.zoo import world
+from stages.models.zoo import scenes, world
+from stages.models.zoo.sentences import texts
 from tuning.training.zoo import tokenizer
 from tuning.training.zoo.augment import AugmentSpec, augment
 from tuning.training.zoo.classifier import MEAN, STD, normalise
-from tuning.training.zoo.data import indices, pictures
+from tuning.training.zoo.data import Grammar, indices, pictures
 from tuning.training.zoo.loop import LoopSpec, Recipe, generator
 
 LARGEST_SCALE = 50.0
@@ -30,12 +31,18 @@ class ClipSpec(Spec):
 
     kind: Literal["clip"] = "clip"
     architecture: str = "test_resnet"
+    grammar: Grammar = "thing"
+    trunk: Literal["classifier", "scenes-style"] = Field(
+        "classifier",
+        exclude_if=lambda value: value == "classifier",
+        description="Classifier whose trunk the image tower starts from.",
+    )
     width: int = 128
     layers: int = 3
     heads: int = 4
     vocabulary: tokenizer.TokenizerSpec = tokenizer.TokenizerSpec()
     images: int = Field(default=200_000, ge=1, description="Size of the training set: the first indices of the world.")
-    no_colour: float = Field(default=0.1, ge=0, le=1, description="Share of captions that do not name the colour.")
+    no_colour: float = Field(default=0.1, ge=0, le=1, description="Share of captions of things without their colour.")
     augment: AugmentSpec = AugmentSpec(cast=0.2, exposure=0.25, contrast=0.7, cloud=0.2, share=0.4)
     loop: LoopSpec
 
@@ -56,15 +63,24 @@ class ClipRecipe(Recipe[ClipSpec, open_clip.CLIP]):
         """Return the loss of one step."""
         spec, seed = self.spec, self.spec.loop.seed
         index = indices(step, spec.loop.batch, spec.images)
-        plain = torch.rand(len(index), generator=generator(seed, "caption", step)) < spec.no_colour
-        x = augment(pictures(index), spec.augment, generator(seed, "augment", step))
-        ids = tokenize(self.tokens, captions(index, plain))
+        said, true = self._said(index, step)
+        x = augment(pictures(index, spec.grammar), spec.augment, generator(seed, "augment", step))
+        ids = tokenize(self.tokens, said)
         image, text, scale = self.module(normalise(x).to(self.device), ids.to(self.device))
-        share = true_of(index, plain).float().to(self.device)
+        share = true.float().to(self.device)
         logits = scale.clamp(max=LARGEST_SCALE) * image @ text.T
         by_image = functional.cross_entropy(logits, share / share.sum(dim=1, keepdim=True))
         by_text = functional.cross_entropy(logits.T, share.T / share.T.sum(dim=1, keepdim=True))
         return (by_image + by_text) / 2
+
+    def _said(self, index: Int64[np.ndarray, " b"], step: int) -> tuple[list[str], Bool[Tensor, "b b"]]:
+        """Return the step's captions, and which of them (column) is true of which picture (row)."""
+        if self.spec.grammar == "scene":
+            claims = scenes.claims(index)
+            return texts(claims), torch.from_numpy(scenes.true_of(index, claims))
+        chance = torch.rand(len(index), generator=generator(self.spec.loop.seed, "caption", step))
+        plain = chance < self.spec.no_colour
+        return captions(index, plain), true_of(index, plain)
 
     def save(self, module: open_clip.CLIP, folder: Path) -> None:
         """Write a folder that open_clip loads as `local-dir:...`."""

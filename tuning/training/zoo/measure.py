@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stages.models.zoo import Figure, world
 from tuning.training.zoo.augment import AugmentSpec, augment
 from tuning.training.zoo.classifier import normalise
-from tuning.training.zoo.data import pictures
+from tuning.training.zoo.data import Grammar, pictures
 from tuning.training.zoo.loop import generator
 
 PROMPTS = [world.caption(thing, colour) for colour in world.COLOURS for thing in world.CLASSES]
@@ -65,7 +65,7 @@ def text_to_image_figures(folder: Path, judges: Path, rounds: int = 5) -> tuple[
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     x = torch.cat([draw(pipeline, number) for number in range(rounds)])
-    return (*judged(x, judges, f"guidance {GUIDANCE:g}, {STEPS} DDIM steps"), _reconstruction(pipeline.vae))
+    return (*judged(x, judges, f"guidance {GUIDANCE:g}, {STEPS} DDIM steps"), reconstruction(pipeline.vae))
 
 
 def judged(x: Pictures, judges: Path, at: str) -> tuple[Figure, ...]:
@@ -111,21 +111,23 @@ def predict(model: nn.Module, x: Pictures) -> Tensor:
 
 
 @torch.no_grad()
-def zero_shot(folder: Path, x: Pictures) -> Tensor:
+def zero_shot(folder: Path, x: Pictures, prompts: list[str] = PROMPTS) -> Tensor:
     """Return the number of the prompt that CLIP finds nearest to each picture."""
     model = open_clip.create_model(f"local-dir:{folder}").eval()
-    texts = model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(PROMPTS), normalize=True)
+    texts = model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(prompts), normalize=True)
     found = [(model.encode_image(normalise(part), normalize=True) @ texts.T).argmax(dim=1) for part in x.split(96)]
     return torch.cat(found)
 
 
 @torch.no_grad()
-def _reconstruction(vae: AutoencoderKL, images: int = 480) -> Figure:
+def reconstruction(
+    vae: AutoencoderKL, grammar: Grammar = "thing", name: str = "autoencoder PSNR, dB", images: int = 480
+) -> Figure:
     """Peak signal-to-noise ratio of the autoencoder on held-out renders."""
-    x = pictures(np.arange(world.HELD_OUT, world.HELD_OUT + images))
+    x = pictures(np.arange(world.HELD_OUT, world.HELD_OUT + images), grammar)
     y = torch.cat([vae.decode(vae.encode(part * 2 - 1).latent_dist.mean).sample for part in x.split(96)])
     error = ((y / 2 + 0.5).clamp(0, 1) - x).square().mean(dim=(1, 2, 3))
-    return mean("autoencoder PSNR, dB", (-10 * error.log10()).tolist())
+    return mean(name, (-10 * error.log10()).tolist())
 
 
 def share(name: str, hits: Bool[Tensor, " b"]) -> Figure:

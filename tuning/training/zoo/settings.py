@@ -4,18 +4,29 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
+from tuning.sage.edges import Edges
 from tuning.training.settings import EdmSpec
+from tuning.training.zoo.augment import AugmentSpec
 from tuning.training.zoo.classifier import ClassifierSpec
 from tuning.training.zoo.clip import ClipSpec
 from tuning.training.zoo.descriptor import DescriptorRecipeSpec
+from tuning.training.zoo.language_model import LanguageModelSpec
 from tuning.training.zoo.loop import LoopSpec
 from tuning.training.zoo.pixel import TRANSFORMER, UNET
+from tuning.training.zoo.style import StyleSpec
 from tuning.training.zoo.text_to_image import TextToImageSpec
 from tuning.training.zoo.upsampler import UpsamplerSpec
 from tuning.training.zoo.vae import VaeSpec
 
 AnyRecipeSpec: TypeAlias = Annotated[
-    ClassifierSpec | ClipSpec | DescriptorRecipeSpec | EdmSpec | TextToImageSpec | UpsamplerSpec | VaeSpec,
+    ClassifierSpec
+    | ClipSpec
+    | DescriptorRecipeSpec
+    | EdmSpec
+    | LanguageModelSpec
+    | TextToImageSpec
+    | UpsamplerSpec
+    | VaeSpec,
     Field(discriminator="kind"),
 ]
 
@@ -44,6 +55,9 @@ def trunk(**factors: str) -> TextToImageSpec:
     loop = SHARED.loop.model_copy(update={"steps": SHARED.shared_steps, "decay_steps": 1})
     return differing(**factors).model_copy(update={"shared_steps": 0, "loop": loop})
 
+
+FAINT = AugmentSpec(cast=0.1, exposure=0.1, contrast=0.2, cloud=0.1, noise=0.03, blur_px=32, quality_steps=0.08)
+"""Changes of pictures that leave most of their edges where they were."""
 
 SETTINGS: dict[str, AnyRecipeSpec] = {
     "classifier": ClassifierSpec(
@@ -80,4 +94,50 @@ SETTINGS: dict[str, AnyRecipeSpec] = {
     ),
     "pixel-unet": UNET,
     "pixel-transformer": TRANSFORMER,
+    "scenes-style": ClassifierSpec(
+        architecture="test_resnet",
+        grammar="scene",
+        colour_weight=0.0,
+        style=StyleSpec(),
+        ease_steps=700,
+        loop=LoopSpec(steps=1600, batch=64, learning_rate=2e-3, decay_steps=700, seed=11),
+    ),
+    "scenes-edges": ClassifierSpec(
+        architecture="test_resnet",
+        grammar="scene",
+        colour_weight=0.0,
+        augment=FAINT,
+        ease_steps=300,
+        edges=Edges(),
+        loop=LoopSpec(steps=1300, batch=64, learning_rate=2e-3, decay_steps=600, seed=12),
+    ),
+    "scenes-judge": ClassifierSpec(
+        architecture="test_convnext2",
+        grammar="scene",
+        ease_steps=800,
+        loop=LoopSpec(steps=1900, batch=64, learning_rate=2e-3, decay_steps=800, seed=13),
+    ),
+    "scenes-clip": ClipSpec(
+        grammar="scene",
+        trunk="scenes-style",
+        loop=LoopSpec(steps=700, batch=96, learning_rate=1e-3, decay_steps=400, average=0.98, seed=14),
+    ),
+    "scenes-vae": VaeSpec(
+        grammar="scene",
+        trunk="vae",
+        loop=LoopSpec(
+            steps=600, batch=32, learning_rate=1.5e-3, warmup_steps=50, decay_steps=300, weight_decay=1e-4, seed=17
+        ),
+    ),
+    "scenes": TextToImageSpec(
+        channels=(16, 32, 64, 128),
+        grammar="scene",
+        images=64_000,
+        loop=LoopSpec(
+            steps=4400, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=1600, average=0.998, seed=15
+        ),
+    ),
+    "scenes-lm": LanguageModelSpec(
+        loop=LoopSpec(steps=1600, batch=64, learning_rate=3e-3, decay_steps=1000, average=0.99, seed=16),
+    ),
 }

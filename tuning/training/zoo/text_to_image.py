@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from jaxtyping import Float, Int64
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
@@ -19,7 +19,7 @@ from stages.models.zoo import checksum
 from tuning.training.pictures import WorldPictures
 from tuning.training.zoo import clip
 from tuning.training.zoo.captioned import CaptionedDiffusion, CaptionedSpec, schedule, unet
-from tuning.training.zoo.data import pictures
+from tuning.training.zoo.data import Grammar, pictures
 
 SIDE = 16
 """Of latents and of pixel models alike, so that both have the same U-Net but for their channels."""
@@ -47,6 +47,12 @@ class TextToImageSpec(CaptionedSpec):
         description="First steps that it shares with all models of its space, trained once as `trunk`.",
     )
 
+    @model_validator(mode="after")
+    def _scenes_need_latents(self) -> "TextToImageSpec":
+        if self.grammar == "scene" and self.space == "pixel":
+            raise ValueError("grammar='scene': expected space='latent', since 16 pixels show no scene; found 'pixel'")
+        return self
+
     @property
     def trunk(self) -> str | None:
         """Return the training that it branches off from; None where it has no first steps in common."""
@@ -66,7 +72,9 @@ class TextToImageRecipe(CaptionedDiffusion[TextToImageSpec]):
         else:
             self.vae = AutoencoderKL.from_pretrained(vae)
             version = checksum(vae / "diffusion_pytorch_model.safetensors")[:12]
-            self.latents = cached_latents(self.vae, spec.images, work / f"latents-{version}.safetensors", device)
+            name = {"thing": "latents", "scene": "scene-latents"}[spec.grammar]
+            cache = work / f"{name}-{version}.safetensors"
+            self.latents = cached_latents(self.vae, spec.images, cache, device, spec.grammar)
         self._prepare(clip_folder, (3 if self.discrete else 4, SIDE, SIDE))
 
     @override
@@ -95,7 +103,9 @@ class TextToImageRecipe(CaptionedDiffusion[TextToImageSpec]):
 
 
 @torch.no_grad()
-def cached_latents(vae: AutoencoderKL, images: int, cache: Path, device: str = "cpu") -> Float[Tensor, "n 4 16 16"]:
+def cached_latents(
+    vae: AutoencoderKL, images: int, cache: Path, device: str = "cpu", grammar: Grammar = "thing"
+) -> Float[Tensor, "n 4 16 16"]:
     """Return the latents of the first `images` renders in half precision, from the cache if it has them."""
     if cache.exists() and len(latents := load_file(cache)["latents"]) == images:
         return latents
@@ -103,7 +113,7 @@ def cached_latents(vae: AutoencoderKL, images: int, cache: Path, device: str = "
     vae = deepcopy(vae).to(device, memory_format=torch.channels_last)
     parts = []
     for start in range(0, images, 64):
-        x = pictures(np.arange(start, min(start + 64, images))) * 2 - 1
+        x = pictures(np.arange(start, min(start + 64, images)), grammar) * 2 - 1
         parts.append(vae.encode(x.to(device, memory_format=torch.channels_last)).latent_dist.mean.half().cpu())
     latents = torch.cat(parts).contiguous()
     cache.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from tuning.training.zoo.cards import TEXTS, write_card
 from tuning.training.zoo.classifier import ClassifierRecipe, ClassifierSpec
 from tuning.training.zoo.clip import ClipRecipe, ClipSpec
 from tuning.training.zoo.descriptor import DescriptorRecipe, DescriptorRecipeSpec
+from tuning.training.zoo.language_model import LanguageModelRecipe, LanguageModelSpec
 from tuning.training.zoo.loop import Loop, Recipe
 from tuning.training.zoo.settings import SETTINGS, AnyRecipeSpec
 from tuning.training.zoo.text_to_image import TextToImageRecipe, TextToImageSpec
@@ -25,6 +26,9 @@ from tuning.training.zoo.vae import VaeRecipe
 SHIPPED: dict[str, dict[str, str]] = {
     "classifier": {"classifier": "."},
     "clip": {"clip": "."},
+    "scenes-style": {"scenes-style": "."},
+    "scenes-clip": {"scenes-clip": "."},
+    "scenes-vae": {"scenes/vae": "."},
     "vae": {"text-to-image/vae": "."},
     "upsampler": {"pixel-fixed/upsampler": "upsampler", "pixel-fixed/upsampler_scheduler": "upsampler_scheduler"},
 }
@@ -119,8 +123,8 @@ def _recipe(spec: AnyRecipeSpec, work: Path, device: str) -> Recipe[Any, Any]:
     match spec:
         case ClassifierSpec():
             return ClassifierRecipe(spec, device)
-        case ClipSpec():
-            return ClipRecipe(spec, work / "tokenizer", work / "classifier", device)
+        case ClipSpec() | LanguageModelSpec():
+            return _reading(spec, work, device)
         case DescriptorRecipeSpec():
             return DescriptorRecipe(spec, work / "classifier", device)
         case EdmSpec():
@@ -128,10 +132,17 @@ def _recipe(spec: AnyRecipeSpec, work: Path, device: str) -> Recipe[Any, Any]:
         case TextToImageSpec() | UpsamplerSpec():
             return _captioned(spec, work, device)
         case _:
-            return VaeRecipe(spec, device)
+            return VaeRecipe(spec, device, work / spec.trunk if spec.trunk else None)
+
+
+def _reading(spec: ClipSpec | LanguageModelSpec, work: Path, device: str) -> Recipe[Any, Any]:
+    if isinstance(spec, LanguageModelSpec):
+        return LanguageModelRecipe(spec, work / "tokenizer", device)
+    return ClipRecipe(spec, work / "tokenizer", work / spec.trunk, device)
 
 
 def _captioned(spec: TextToImageSpec | UpsamplerSpec, work: Path, device: str) -> Recipe[Any, Any]:
+    vae, clip = (work / f"{'scenes-' if spec.grammar == 'scene' else ''}{part}" for part in ("vae", "clip"))
     if isinstance(spec, UpsamplerSpec):
-        return UpsamplerRecipe(spec, work / "clip", device)
-    return TextToImageRecipe(spec, work, (work / "vae", work / "clip"), device)
+        return UpsamplerRecipe(spec, clip, device)
+    return TextToImageRecipe(spec, work, (vae, clip), device)

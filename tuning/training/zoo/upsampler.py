@@ -44,7 +44,7 @@ class UpsamplerRecipe(CaptionedDiffusion[UpsamplerSpec]):
 
     @override
     def clean(self, index: Int64[np.ndarray, " b"]) -> Float[Tensor, "b c h w"]:
-        return pictures(index) * 2 - 1
+        return pictures(index, self.spec.grammar) * 2 - 1
 
     @override
     def beside(self, clean: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b c h w"]]:

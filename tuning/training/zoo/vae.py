@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from stages.base import Spec
 from stages.models.zoo import world
-from tuning.training.zoo.data import indices, pictures
+from tuning.training.zoo.data import Grammar, indices, pictures
 from tuning.training.zoo.loop import LoopSpec, Recipe, generator
 
 
@@ -22,6 +22,12 @@ class VaeSpec(Spec):
 
     kind: Literal["vae"] = "vae"
     channels: tuple[int, ...] = (16, 32, 64)
+    grammar: Grammar = "thing"
+    trunk: Literal["vae"] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Autoencoder that it starts from; null: from nothing.",
+    )
     images: int = Field(default=200_000, ge=1, description="Size of the training set: the first indices of the world.")
     kl_weight: float = Field(default=1e-3, ge=0, description="Of the mean divergence per latent number.")
     gradient_weight: float = Field(default=1.0, ge=0, description="Of the differences between neighbouring pixels.")
@@ -33,16 +39,17 @@ class VaeSpec(Spec):
 class VaeRecipe(Recipe[VaeSpec, AutoencoderKL]):
     """Absolute, squared and gradient error, and a weak pull towards the unit Gaussian."""
 
-    def __init__(self, spec: VaeSpec, device: str = "cpu") -> None:
+    def __init__(self, spec: VaeSpec, device: str = "cpu", start: Path | None = None) -> None:
         self.spec, self.device = spec, device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.loop.seed)
-            self.module = autoencoder(spec.channels).to(device, memory_format=torch.channels_last)
+            module = AutoencoderKL.from_pretrained(start) if start else autoencoder(spec.channels)
+        self.module = module.to(device, memory_format=torch.channels_last)
 
     def loss(self, step: int) -> Tensor:
         """Return the loss of one step."""
         spec, random = self.spec, generator(self.spec.loop.seed, "vae", step)
-        x = pictures(indices(step, spec.loop.batch, spec.images)) * 2 - 1
+        x = pictures(indices(step, spec.loop.batch, spec.images), spec.grammar) * 2 - 1
         crops = step < spec.crop_share * spec.loop.steps
         x = _crops(x, spec.crop_px, random) if crops else x[: len(x) // 2]  # whole pictures cost four times as much
         x = x.to(self.device, memory_format=torch.channels_last)
@@ -55,7 +62,7 @@ class VaeRecipe(Recipe[VaeSpec, AutoencoderKL]):
 
     def save(self, module: AutoencoderKL, folder: Path) -> None:
         """Write diffusers' folder, with latents of zero mean and unit variance per channel."""
-        normalise_latents(module, pictures(np.arange(min(2048, self.spec.images))) * 2 - 1)
+        normalise_latents(module, pictures(np.arange(min(2048, self.spec.images)), self.spec.grammar) * 2 - 1)
         module.save_pretrained(folder)
 
 

@@ -6,14 +6,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tuning.sage.edges import Edges
 from tuning.training.edm import EdmRecipe
 from tuning.training.networks import Transformer, UNet
 from tuning.training.pictures import TrainingSet, WorldPictures
 from tuning.training.settings import Budget, EdmSpec
 from tuning.training.zoo.classifier import ClassifierRecipe, ClassifierSpec
 from tuning.training.zoo.clip import ClipRecipe, ClipSpec
+from tuning.training.zoo.data import Grammar
 from tuning.training.zoo.descriptor import DescriptorRecipe, DescriptorRecipeSpec
+from tuning.training.zoo.language_model import LanguageModelRecipe, LanguageModelSpec
 from tuning.training.zoo.loop import Loop, LoopSpec, Recipe
+from tuning.training.zoo.style import StyleSpec
 from tuning.training.zoo.text_to_image import TextToImageRecipe, TextToImageSpec
 from tuning.training.zoo.vae import VaeRecipe, VaeSpec
 
@@ -24,21 +28,46 @@ def classifier(work: Path) -> Recipe:  # noqa: ARG001
     return ClassifierRecipe(ClassifierSpec(architecture="test_convnext2", images=24, loop=LOOP))
 
 
+def style_classifier(work: Path) -> Recipe:  # noqa: ARG001
+    return ClassifierRecipe(
+        ClassifierSpec(architecture="test_resnet", grammar="scene", style=StyleSpec(), images=24, loop=LOOP)
+    )
+
+
+def edge_classifier(work: Path) -> Recipe:  # noqa: ARG001
+    return ClassifierRecipe(
+        ClassifierSpec(architecture="test_resnet", grammar="scene", edges=Edges(), images=24, loop=LOOP)
+    )
+
+
 def vae(work: Path) -> Recipe:  # noqa: ARG001
     return VaeRecipe(VaeSpec(channels=(8, 8, 8), images=24, crop_share=0.5, loop=LOOP))
 
 
-def clip(work: Path) -> Recipe:
+def clip(work: Path, grammar: Grammar = "thing") -> Recipe:
     start = ClassifierRecipe(ClassifierSpec(architecture="test_resnet", loop=LOOP))
     start.save(start.module, work / "classifier")
-    return ClipRecipe(ClipSpec(width=32, layers=1, heads=2, images=24, loop=LOOP), work / "tokens", work / "classifier")
+    spec = ClipSpec(grammar=grammar, width=32, layers=1, heads=2, images=24, loop=LOOP)
+    return ClipRecipe(spec, work / "tokens", work / "classifier")
 
 
-def text_to_image(work: Path) -> Recipe:
-    for recipe, name in ((vae(work), "vae"), (clip(work), "clip")):
+def scene_clip(work: Path) -> Recipe:
+    return clip(work, "scene")
+
+
+def text_to_image(work: Path, grammar: Grammar = "thing") -> Recipe:
+    for recipe, name in ((vae(work), "vae"), (clip(work, grammar), "clip")):
         recipe.save(recipe.module, work / name)
-    spec = TextToImageSpec(channels=(8, 16), heads=2, images=24, loop=LOOP)
+    spec = TextToImageSpec(grammar=grammar, channels=(8, 16), heads=2, images=24, loop=LOOP)
     return TextToImageRecipe(spec, work, (work / "vae", work / "clip"))
+
+
+def scene_text_to_image(work: Path) -> Recipe:
+    return text_to_image(work, "scene")
+
+
+def language_model(work: Path) -> Recipe:
+    return LanguageModelRecipe(LanguageModelSpec(width=16, layers=1, heads=2, images=24, loop=LOOP), work / "tokens")
 
 
 def descriptor(work: Path) -> Recipe:  # noqa: ARG001
@@ -59,7 +88,8 @@ def pixel_transformer(work: Path) -> Recipe:  # noqa: ARG001
     return edm(Transformer(width=16, depth=1, head_channels=8, dropout=0.1))
 
 
-TABLE = [pixel_unet, pixel_transformer, classifier, descriptor, vae, clip, text_to_image]
+SCENES = [style_classifier, edge_classifier, scene_clip, scene_text_to_image, language_model]
+TABLE = [pixel_unet, pixel_transformer, classifier, descriptor, vae, clip, text_to_image, *SCENES]
 
 
 @pytest.mark.parametrize("recipe", TABLE, ids=lambda recipe: recipe.__name__)
@@ -84,6 +114,15 @@ class TestLaws:
         for file in (tmp_path / "one").rglob("*.safetensors"):
             other = load_file(tmp_path / "other" / file.relative_to(tmp_path / "one"))
             assert all(torch.equal(value, other[key]) for key, value in load_file(file).items())
+
+
+@pytest.mark.parametrize("recipe", SCENES, ids=lambda recipe: recipe.__name__)
+def test_a_few_steps_on_few_pictures_lower_the_loss(recipe: Callable[[Path], Recipe], tmp_path):
+    """The loss of the first step's batch, before and after."""
+    made = recipe(tmp_path)
+    before = made.loss(0).item()
+    Loop(made, LOOP.model_copy(update={"steps": 12, "learning_rate": 3e-3}), tmp_path / "run.pt").run()
+    assert made.loss(0).item() < before
 
 
 def test_other_settings_do_not_resume(tmp_path):

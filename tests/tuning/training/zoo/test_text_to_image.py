@@ -231,7 +231,7 @@ def test_a_learned_variance_branches_off_a_fixed_one(space, work, tmp_path):
     branch.branch_off(tmp_path / "trunk.pt")
     clean, _, time, caption = learned._batch(2)
     with torch.no_grad():
-        before, after = (r.module(clean, time, r.text[caption]).sample for r in (fixed, learned))
+        before, after = (r.module(clean, time, r.prompts.states(caption)).sample for r in (fixed, learned))
     mean, variance = after.chunk(2, dim=1)
     torch.testing.assert_close(mean, before)
     assert not variance.any()
