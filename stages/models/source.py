@@ -10,10 +10,15 @@ from typing import Literal, NamedTuple, TypeAlias
 from stages.models import zoo
 from stages.models.descriptors import published
 
-Library: TypeAlias = Literal["diffusers", "timm", "open_clip", "descriptor"]
+Library: TypeAlias = Literal["diffusers", "transformers", "timm", "open_clip", "descriptor"]
 
 HUB_ID = re.compile(r"(?:hf-hub:)?(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
-INDEX = {"diffusers": "model_index.json", "timm": "config.json", "open_clip": "open_clip_config.json"}
+INDEX = {
+    "diffusers": "model_index.json",
+    "transformers": "config.json",
+    "timm": "config.json",
+    "open_clip": "open_clip_config.json",
+}
 NOT_A_MODEL = {".md", ".png", ".jpg", ".lock"}
 
 
@@ -84,7 +89,7 @@ def fingerprint(model: str, library: Library = "diffusers") -> str:
         return _of_descriptor(model)
     if path := folder(model):
         return _of_folder(path)
-    if library == "diffusers" or model.startswith("hf-hub:"):
+    if library in {"diffusers", "transformers"} or model.startswith("hf-hub:"):
         return commit(hub_id(model), INDEX[library])
     package = "torchvision" if model.startswith("torchvision:") else {"timm": "timm"}.get(library, "open_clip_torch")
     return f"{package}=={importlib.metadata.version(package)}"
