@@ -1,7 +1,7 @@
 """Surrogate: an ensemble of classifiers that a search differentiates, and a judge that it never sees."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Annotated, ClassVar, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,7 +11,7 @@ from torch.nn.functional import log_softmax, normalize
 from typing_extensions import override
 
 from stages.base import Spec
-from stages.models.source import folder
+from stages.models.source import Library, fingerprint, folder
 from stages.models.spec import ModelSpec
 from tuning.sage.edges import Edges, Pictures
 from tuning.sage.targets import Target, position
@@ -78,6 +78,12 @@ class MemberSpec(Spec):
         min_length=1, description="As `load_classifier` or `load_clip` takes it: zoo:NAME, a folder, ..."
     )
 
+    library: ClassVar[Library] = "timm"
+
+    def weights(self) -> str:
+        """Return the fingerprint of the weights; raises ValueError where there is no such model."""
+        return fingerprint(self.model, self.library)
+
     def load(self, labels: Sequence[str], where: ModelSpec) -> Member:
         """Return the classifier over `labels`, placed as `where` says; raises ValueError for a class it lacks."""
         from stages.models.classifiers import load_classifier
@@ -109,6 +115,8 @@ class EdgeMember(MemberSpec):
 
 class ClipMember(MemberSpec):
     """CLIP, zero-shot: Radford et al. 2021 (arXiv:2103.00020), section 3.1, one prompt a class."""
+
+    library: ClassVar = "open_clip"
 
     kind: Literal["clip"] = "clip"
     template: str = Field("a photo of {article} {label}", pattern=r"\{label\}", description="The prompt of a class.")
@@ -150,6 +158,10 @@ class SurrogateSpec(Spec):
             raise ValueError(f"surrogate: expected distinct labels, found {', '.join(self.labels)}")
         return self
 
+    def weights(self) -> list[str]:
+        """Return the fingerprint of each member and of the judge; raises ValueError where there is no such model."""
+        return [member.weights() for member in (*self.members, self.judge)]
+
 
 class Surrogate:
     """An ensemble and its judge: Liu et al. 2023 (arXiv:2306.00974), a failure only if every classifier rejects.
@@ -166,11 +178,20 @@ class Surrogate:
         """Return the log-probabilities of each of m members, of pictures [b 3 h w] in [0, 1]; differentiable."""
         return torch.stack([member.log_probabilities(pictures).to(pictures.device) for member in self.members])
 
-    @torch.no_grad()
     def fails(self, pictures: Pictures, labels: Sequence[str], targets: Sequence[Target]) -> Bool[Tensor, " b"]:
         """Return for each picture, rounded to 8 bits as it would be saved, whether members and judge see the target.
 
         A picture that is not finite is missing, and no failure.
+        """
+        return (self.margins(pictures, labels, targets) > 0).all(1)
+
+    @torch.no_grad()
+    def margins(
+        self, pictures: Pictures, labels: Sequence[str], targets: Sequence[Target]
+    ) -> Float[Tensor, "b judges"]:
+        """Return how clearly each member and, last, the judge sees the target in the picture that `fails` judges.
+
+        NaN for a picture that is not finite.
         """
         finite = pictures.isfinite().flatten(1).all(1).cpu()
         rounded = (pictures.nan_to_num().clamp(0, 1) * 255).round() / 255
@@ -179,7 +200,7 @@ class Surrogate:
             target.margin(log_p, position(label, self.labels), self.labels)
             for log_p, label, target in zip(torch.stack(seen, dim=1), labels, targets, strict=True)
         ]
-        return (torch.stack(margins) > 0).all(1).cpu() & finite
+        return torch.stack(margins).cpu().where(finite[:, None], torch.nan)
 
 
 def load_surrogate(spec: SurrogateSpec, where: ModelSpec | None = None) -> Surrogate:
