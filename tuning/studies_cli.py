@@ -1,4 +1,4 @@
-"""The commands of studies: many models trained by Ray Tune to answer one question."""
+"""The commands of studies: many trials of Ray Tune that answer one question together."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,10 +9,13 @@ from pipelines import cli
 from pipelines.config import load
 
 if TYPE_CHECKING:
-    from tuning.training.study import StudySpec
+    from tuning.study import StudySpec
 
 CONFIGS = Path(__file__).parent / "configs"
 Plan = Annotated[bool, typer.Option("--plan", help="Say what there is to do, and start nothing.")]
+
+
+sage = typer.Typer(help="Search for failures: of likely seeds, of natural prompts, by one token.", no_args_is_help=True)
 
 
 def transition(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
@@ -29,6 +32,30 @@ def finetune(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = F
     answer(load(FinetuneSpec, config, overrides or [], CONFIGS), plan)
 
 
+@sage.command()
+def latent(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
+    """Search for likely seeds that make a model fail, beside as many pictures drawn at random."""
+    from tuning.sage.study import LatentStudySpec
+
+    answer(load(LatentStudySpec, config, overrides or [], CONFIGS), plan)
+
+
+@sage.command()
+def token(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
+    """Search for one vector behind any prompt that makes a model draw what no prompt names."""
+    from tuning.sage.token_study import TokenStudySpec
+
+    answer(load(TokenStudySpec, config, overrides or [], CONFIGS), plan)
+
+
+@sage.command()
+def tune(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
+    """Search for the settings with which a search over latents finds most failures for as many pictures."""
+    from tuning.sage.hyper import HyperSpec
+
+    answer(load(HyperSpec, config, overrides or [], CONFIGS), plan)
+
+
 def answer(study: "StudySpec", plan: bool) -> None:
     """Say what a study does, conduct it and print its answer."""
     cli.asked_of_user(study.check)
@@ -36,10 +63,11 @@ def answer(study: "StudySpec", plan: bool) -> None:
         cli.console.print(line, highlight=False, soft_wrap=True, markup=False)
     if plan:
         return
-    from tuning.training.study import conduct
+    from tuning.study import conduct
 
     page, report = conduct(study, cli.console)
     cli.show(page)
     cli.console.print(f"\n{page.verdict}", style="bold", markup=False, highlight=False)
-    cli.console.print(f"\nreport   {report}\nmodels   {study.run.output}/trained", highlight=False, soft_wrap=True)
+    left = f"{study.leaves:<9}{study.run.output}/{study.leaves}"
+    cli.console.print(f"\nreport   {report}\n{left}", highlight=False, soft_wrap=True)
     cli.console.print(f"browse   {cli.own_name()} ui {study.run.output}", highlight=False, soft_wrap=True)
