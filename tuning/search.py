@@ -2,9 +2,10 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, TypedDict
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 from pydantic import Field, JsonValue
 
@@ -13,6 +14,7 @@ from pipelines.compute import Compute
 from pipelines.config import UserError
 from pipelines.run import RunFailed, RunSpec
 from stages.base import Spec
+from tuning.spaces import Range, Sampling
 
 Metrics: TypeAlias = dict[str, float]
 Point: TypeAlias = dict[str, JsonValue]
@@ -54,7 +56,52 @@ class Observer(Protocol):
         """Take notice of the end of a trial."""
 
 
-def search(name: str, trainable: Trainable, points: Sequence[Point], run: SearchRun, observer: Observer) -> None:
+@dataclass(frozen=True)
+class Sampled:
+    """Points that are proposed one after the other, as `sampling` says, instead of a list of them."""
+
+    space: Mapping[str, Range]
+    sampling: Sampling
+    metric: str
+    """What a trial reports and the search maximises."""
+    budget: int
+    """The largest `pictures` that a trial reports, which ASHA measures how far it is by."""
+
+    def __len__(self) -> int:
+        return self.sampling.trials
+
+    def domains(self) -> Point:
+        """Return the point as Ray Tune samples it."""
+        return {name: range_.domain() for name, range_ in self.space.items()}
+
+    def settings(self) -> dict[str, Any]:
+        """Return Ray Tune's settings for who proposes points and who stops trials."""
+        from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+        from ray.tune.search.basic_variant import BasicVariantGenerator
+        from ray.tune.search.optuna import OptunaSearch
+
+        sampling, metric = self.sampling, f"reported/{self.metric}"
+        halving = ASHAScheduler(
+            time_attr="reported/pictures",
+            metric=metric,
+            mode="max",
+            max_t=self.budget,
+            grace_period=max(1, round(sampling.grace * self.budget)),
+            reduction_factor=sampling.reduction,
+        )
+        optuna = OptunaSearch(metric=metric, mode="max", seed=sampling.seed)
+        return {
+            "num_samples": sampling.trials,
+            "search_alg": optuna
+            if sampling.searcher == "optuna"
+            else BasicVariantGenerator(random_state=sampling.seed),
+            "scheduler": halving if sampling.scheduler == "asha" else FIFOScheduler(),
+        }
+
+
+def search(
+    name: str, trainable: Trainable, points: Sequence[Point] | Sampled, run: SearchRun, observer: Observer
+) -> None:
     """Try every point; a search of this name that was stopped is taken up again.
 
     Raises `RunFailed` when a trial failed for good; the others are kept.
@@ -65,6 +112,8 @@ def search(name: str, trainable: Trainable, points: Sequence[Point], run: Search
     from tuning.callback import Report
 
     Report.observer = observer
+    space: Any = points.domains() if isinstance(points, Sampled) else tune.grid_search(list(points))
+    settings = points.settings() if isinstance(points, Sampled) else {}
     folder = Path(run.output).absolute() / "tune"
     reserved = {"gpu": run.trials.gpus} if run.trials.gpus else {"cpu": run.trials.cpus}
     ready = tune.with_resources(_reporting(trainable), reserved)
@@ -73,8 +122,8 @@ def search(name: str, trainable: Trainable, points: Sequence[Point], run: Search
     else:
         tuner = tune.Tuner(
             ready,
-            param_space={"point": tune.grid_search(list(points))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=run.trials.actors, reuse_actors=True),
+            param_space={"point": space},
+            tune_config=tune.TuneConfig(max_concurrent_trials=run.trials.actors, reuse_actors=True, **settings),
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=str(folder),

@@ -1,39 +1,59 @@
-"""A study: many models trained by Ray Tune, what they draw, and a page that answers a question."""
+"""A study: many tasks worked on by Ray Tune, each once, and a page that answers a question from what they left."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import yaml
-from pydantic import Field
+from pydantic import Field, JsonValue
 from rich.console import Console
 
 from pipelines import tracking
 from pipelines.report import write
 from pipelines.run import RunFailed
 from stages.base import Spec, digest
-from tuning.search import Point, SearchRun, search
-from tuning.training.trial import Drawing, Task, run
+from tuning.search import Point, Sampled, SearchRun, Trainable, search
 
 if TYPE_CHECKING:
     from pipelines.report import Page
+
+
+class Task(Protocol):
+    """What one trial does. What it leaves lies in a file named by its settings, so that nothing is done twice."""
+
+    @property
+    def measured(self) -> Path:
+        """The file that is there once the task is done."""
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures it sees or draws: the measure of progress."""
+
+    def model_dump(self, *, mode: str) -> dict[str, JsonValue]:
+        """Return the task as a point of a search holds it."""
 
 
 class StudySpec(Spec):
     """The settings that every study has."""
 
     name: str = Field(pattern=r"^[\w.-]{1,80}$", description="Name of the run's folder.")
-    drawing: Drawing
     run: SearchRun = SearchRun()
 
     asks: ClassVar[str]
     """The question in words."""
+    leaves: ClassVar[str] = "trained"
+    """The folder of what the tasks leave, in the output."""
+
+    @property
+    @abstractmethod
+    def trainable(self) -> Trainable:
+        """Return what a trial runs on its point: `{"name": ..., "task": ...}`, or settings that a search proposes."""
 
     @abstractmethod
-    def phases(self) -> Iterator[dict[str, Task]]:
-        """Yield the trials by name; those of a phase need the models of the phases before."""
+    def phases(self) -> Iterator[Mapping[str, Task] | Sampled]:
+        """Yield the tasks by name, or settings to sample; those of a phase need what the phases before left."""
 
     @abstractmethod
     def check(self) -> None:
@@ -45,7 +65,7 @@ class StudySpec(Spec):
 
     @abstractmethod
     def page(self) -> "Page":
-        """Return the answer, once every model has drawn."""
+        """Return the answer, once every task is done."""
 
     def identity(self) -> str:
         """Return 8 hex digits that name these settings: everything but where and how they run."""
@@ -58,14 +78,17 @@ class StudySpec(Spec):
 
 
 def conduct(study: StudySpec, console: Console) -> tuple["Page", Path]:
-    """Train, draw, answer and report; returns the page and its file."""
+    """Work on every task, answer and report; returns the page and its file."""
     with ThreadPoolExecutor(1) as beside:
         uri = tracking.address(study.run.tracking_uri, study.run.output)
         beside.submit(tracking.open_store, uri, study.run.experiment).result()
     with tracking.tracked(study.name, type(study).__name__.removesuffix("Spec").lower()) as tracker:
         tracker.parameters(study)
         for tasks in study.phases():
-            work(study, tasks, console, tracker)
+            if isinstance(tasks, Sampled):
+                sample(study, tasks, console, tracker)
+            else:
+                work(study, tasks, console, tracker)
         page = study.page()
         report = write(page, study.folder)
         settings = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
@@ -76,20 +99,28 @@ def conduct(study: StudySpec, console: Console) -> tuple["Page", Path]:
     return page, report
 
 
-def work(study: StudySpec, tasks: dict[str, Task], console: Console, tracker: tracking.Tracker) -> None:
-    """Train and draw whatever of a phase is not there yet."""
+def work(study: StudySpec, tasks: Mapping[str, Task], console: Console, tracker: tracking.Tracker) -> None:
+    """Do whatever of a phase is not there yet."""
     from tuning.watching import Watching
 
     todo = {name: task for name, task in tasks.items() if not task.measured.is_file()}
     if not todo:
         return
-    pictures = sum(task.model.budget.pictures for task in todo.values())
+    pictures = sum(task.pictures for task in todo.values())
     points: list[Point] = [{"name": name, "task": task.model_dump(mode="json")} for name, task in tasks.items()]
     name = f"{study.name}-{digest([str(task.measured) for task in tasks.values()])[:8]}"
     with Watching(console, tracker, frozenset(todo), pictures) as watching:
-        search(name, run, points, study.run, watching)
+        search(name, study.trainable, points, study.run, watching)
     if gone := [task.measured for task in todo.values() if not task.measured.is_file()]:
         raise RunFailed(
             f"{name}: expected {gone[0]}, which a trial wrote before, found nothing; "
             f"delete {study.run.output}/tune/{name} and start again"
         )
+
+
+def sample(study: StudySpec, sampled: Sampled, console: Console, tracker: tracking.Tracker) -> None:
+    """Try settings, one trial each; those that were tried are not tried again."""
+    from tuning.watching import Watching
+
+    with Watching(console, tracker, None, len(sampled) * sampled.budget, len(sampled)) as watching:
+        search(f"{study.name}-{study.identity()}", study.trainable, sampled, study.run, watching)

@@ -22,7 +22,7 @@ def test_a_transition_is_answered_and_done_once(tmp_path):
     words = ("transition", "transition_small", "counts=[4, 8]", "widths=[8, 16]", f"budget={BUDGET}", *TINY)
     first, _ = seedquake(*words, cwd=tmp_path)
     assert "8 to train, 4 optimal denoisers; 0 are done" in first
-    assert "12 of 12 trials, 100% of the training" in first
+    assert "12 of 12 trials, 100% of the pictures" in first
     (report,) = tmp_path.glob("runs/*/report.html")
     scores = pd.read_parquet(report.parent / "tables" / "scores.parquet")
     assert set(scores["score"]) >= {"RP, widths", "RP, sets", "RP, optimal", "GL", "copies", "floor", "background"}
@@ -33,7 +33,7 @@ def test_a_transition_is_answered_and_done_once(tmp_path):
     assert parents == (12,)
     second, _ = seedquake(*words, "drawing.threshold=0.8", cwd=tmp_path)
     assert "12 are done" in second
-    assert "of the training" not in second
+    assert "of the pictures" not in second
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ import pytest
 from pipelines.compute import Compute
 from pipelines.config import UserError
 from pipelines.run import RunFailed
-from tuning.search import Metrics, Point, SearchRun, connect, search
+from tuning.search import Metrics, Point, Sampled, SearchRun, connect, search
+from tuning.spaces import Choice, LogUniform, Sampling, Uniform
 
 pytestmark = pytest.mark.ray
 DRIVER = """
@@ -58,6 +59,12 @@ def stumbling(point: Point) -> Iterator[Metrics]:
         raise ValueError("one is not good")
 
 
+def climbing(point: Point) -> Iterator[Metrics]:
+    """Get better by as much as x is near to 3, in ten steps of ten pictures."""
+    for step in range(1, 11):
+        yield {"pictures": 10.0 * step, "score": step * (1 - abs(float(str(point["x"])) - 3) / 10)}
+
+
 def slow(point: Point) -> Iterator[Metrics]:
     """Count in a file, so that a trial that is started again goes on from there."""
     file = Path(os.environ["COUNTS"]) / f"{point['number']}"
@@ -97,6 +104,33 @@ class TestSearch:
         with pytest.raises(RunFailed):
             search("stumble", stumbling, points, run(tmp_path, max_failures=0), again)
         assert [p["number"] for p, _ in again.ends] == [1]
+
+    def test_settings_are_proposed_and_those_behind_are_stopped(self, tmp_path):
+        sampling = Sampling(trials=12, grace=0.2, seed=1)
+        space = {"x": Uniform(low=0.0, high=10.0), "kind": Choice(values=("a", "b"))}
+        told, sampled = Told(), Sampled(space, sampling, metric="score", budget=100)
+        search("climb", climbing, sampled, run(tmp_path), told)
+        assert len(told.ends) == 12
+        last = {str(p["x"]): m for p, m in told.metrics}
+        steps = {x: m["pictures"] for x, m in last.items()}
+        assert min(steps.values()) < 100 == max(steps.values())  # some were stopped, the best never
+        best = max(last, key=lambda x: last[x]["score"])
+        assert abs(float(best) - 3) < 1
+        assert all(0 <= float(x) <= 10 for x in last)
+        again = Told()
+        search("climb", climbing, sampled, run(tmp_path), again)
+        assert not again.metrics  # what was tried is not tried again
+
+    def test_random_proposals_depend_on_the_seed_alone(self, tmp_path):
+        tried = []
+        for name in ("first", "second"):
+            sampling = Sampling(trials=4, searcher="random", scheduler="none", seed=5)
+            told = Told()
+            sampled = Sampled({"x": LogUniform(low=0.1, high=10.0)}, sampling, metric="score", budget=100)
+            search(name, climbing, sampled, run(tmp_path), told)
+            tried.append(sorted(float(str(p["x"])) for p, _ in told.ends))
+        assert tried[0] == tried[1]
+        assert len(set(tried[0])) == 4
 
     def test_a_trial_that_no_machine_can_hold_is_refused(self):
         with pytest.raises(UserError, match=r"run\.trials: expected a cluster with at least 3 GPUs, found 0"):

@@ -26,8 +26,8 @@ class Draws(Spec):
     """Where a control's latents come from. Draw 0 is always the attempt's own seed, as it is for the search."""
 
     @abstractmethod
-    def latent(self, start: Latent, seed: int, draw: int, spec: LatentSearchSpec) -> Latent:
-        """Return draw `draw`, counted from 1, of the attempt that starts from `start` [c h w]."""
+    def latent(self, start: Latent, attempt: Attempt, draw: int, spec: LatentSearchSpec) -> Latent:
+        """Return draw `draw`, counted from 1, of the attempt, whose seed gives `start` [c h w]."""
 
 
 class FreshSeeds(Draws):
@@ -36,8 +36,10 @@ class FreshSeeds(Draws):
     kind: Literal["fresh_seeds"] = "fresh_seeds"
 
     @override
-    def latent(self, start: Latent, seed: int, draw: int, spec: LatentSearchSpec) -> Latent:
-        fresh: Latent = rng(seed, "fresh seed", draw).standard_normal(start.shape, dtype=np.float32)
+    def latent(self, start: Latent, attempt: Attempt, draw: int, spec: LatentSearchSpec) -> Latent:
+        fresh: Latent = rng(attempt.seed, "fresh seed", attempt.restart, draw).standard_normal(
+            start.shape, dtype=np.float32
+        )
         return fresh
 
 
@@ -47,8 +49,9 @@ class RandomPerturbations(Draws):
     kind: Literal["random_perturbations"] = "random_perturbations"
 
     @override
-    def latent(self, start: Latent, seed: int, draw: int, spec: LatentSearchSpec) -> Latent:
-        drawn = rng(seed, "random perturbation", draw).uniform(-spec.box, spec.box, start.shape)
+    def latent(self, start: Latent, attempt: Attempt, draw: int, spec: LatentSearchSpec) -> Latent:
+        random = rng(attempt.seed, "random perturbation", attempt.restart, draw)
+        drawn = random.uniform(-spec.box, spec.box, start.shape)
         return within(start, drawn.astype(np.float32), spec)
 
 
@@ -97,7 +100,7 @@ class RandomSearch:
 
     def _latent(self, attempt: Attempt, number: int) -> Latent:
         start = seed_latent(self.generator, self.spec.sampler, attempt.seed)
-        return self.draws.latent(start, attempt.seed, number, self.spec) if number else start
+        return self.draws.latent(start, attempt, number, self.spec) if number else start
 
     def _judge(self, waiting: Sequence[tuple[Drawn, int]]) -> None:
         latents = [self._latent(drawn.attempt, number) for drawn, number in waiting]

@@ -1,9 +1,9 @@
 """LatentSearch: seed latents, still likely under N(0, I), whose pictures fail; many searches in one batch."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -36,11 +36,15 @@ class Attempt(Spec):
     prompt: str
     label: str = Field(min_length=1, description="The class that the prompt names; one of the label set.")
     target: AnyTarget = Untargeted()
+    restart: int = Field(
+        0, ge=0, description="0 starts from the seed itself, every other number from a random perturbation of it."
+    )
 
 
 class LatentSearchSpec(Spec):
     """How latents are searched: Liu et al. 2023 (arXiv:2306.00974); iterations, step and box as in its pseudo-code."""
 
+    kind: Literal["latent"] = "latent"
     sampler: SamplerSpec = SamplerSpec(scheduler="ddim", steps=20)
     gradient: AnyGradient = Residual()
     loss: AnyLoss = MarginLoss()
@@ -60,7 +64,7 @@ class LatentSearchSpec(Spec):
     batch: int = Field(8, gt=0, le=4096, description="Rows per forward pass; a smaller batch is padded to it.")
 
 
-class Failure(NamedTuple):
+class Failing(NamedTuple):
     """A latent whose picture every member and the judge reject."""
 
     latent: Latent
@@ -78,9 +82,9 @@ class Found:
     start: Latent
     curve: list[float] = field(default_factory=list)
     """The objective of each picture, the start's first; NaN ends the search."""
-    accepted: Failure | None = None
+    accepted: Failing | None = None
     """The accepted failure of the largest objective."""
-    first: Failure | None = None
+    first: Failing | None = None
     """The first failure, whether its latent is valid or not: what NGR is a share of."""
     best: Latent | None = None
     """The latent of the largest objective, failure or not, valid or not; None before any picture."""
@@ -93,7 +97,7 @@ class Found:
     @property
     def natural(self) -> bool:
         """Whether the plain seed fails by itself, which no search can claim."""
-        return self.first is not None and self.first.iteration == 0
+        return self.first is not None and self.first.iteration == 0 and self.attempt.restart == 0
 
     @property
     def latent(self) -> Latent:
@@ -103,7 +107,16 @@ class Found:
         return self.start if self.best is None else self.best
 
 
-@dataclass
+class Tick(NamedTuple):
+    """What one picture of every row of the batch has brought."""
+
+    ended: list[Found]
+    """The searches that it has ended."""
+    pictures: int
+    """Drawn so far, in all searches."""
+
+
+@dataclass(eq=False)
 class _Row:
     """A search under way."""
 
@@ -118,7 +131,7 @@ class _Row:
             found.best = self.latent
         found.curve.append(value)
         if fails:
-            failure = Failure(self.latent, len(found.curve) - 1, value, latent_tests(self.latent))
+            failure = Failing(self.latent, len(found.curve) - 1, value, latent_tests(self.latent))
             found.first = found.first or failure
             clearer = found.accepted is None or value > found.accepted.objective
             if clearer and spec.validity.accepts(self.latent):
@@ -147,15 +160,29 @@ class LatentSearch:
         Raises ValueError for a class or a target that is not in the label set, for a target that is the class, and for
         a prompt that the generator cannot draw.
         """
+        ended = {one.attempt: one for tick in self.ticks(attempts) for one in tick.ended}
+        return [ended[attempt] for attempt in attempts]
+
+    def ticks(self, attempts: Sequence[Attempt]) -> Iterator[Tick]:
+        """Yield after every picture of the batch; each search is among those that ended once. Raises as a call does."""
         check(attempts, self.generator, self.surrogate)
-        found = [Found(attempt, seed_latent(self.generator, self.spec.sampler, attempt.seed)) for attempt in attempts]
-        labels = self.surrogate.labels
-        waiting = deque(_Row(one, labels.index(one.attempt.label), one.start) for one in found)
+        waiting = deque(self._row(attempt) for attempt in dict.fromkeys(attempts))
         active: list[_Row] = []
+        drawn = 0
         while waiting or active:
             active += [waiting.popleft() for _ in range(min(len(waiting), self.spec.batch - len(active)))]
-            active = self._tick(active)
-        return found
+            drawn += len(active)
+            on = self._tick(active)
+            yield Tick([row.found for row in active if row not in on], drawn)
+            active = on
+
+    def _row(self, attempt: Attempt) -> _Row:
+        start = seed_latent(self.generator, self.spec.sampler, attempt.seed)
+        latent = start
+        if attempt.restart:
+            drawn = rng(attempt.seed, "restart", attempt.restart).uniform(-self.spec.box, self.spec.box, start.shape)
+            latent = within(start, drawn.astype(np.float32), self.spec)
+        return _Row(Found(attempt, start), self.surrogate.labels.index(attempt.label), latent)
 
     def _tick(self, rows: list[_Row]) -> list[_Row]:
         """Draw one picture of each row and move its latent; return the rows that go on."""

@@ -13,11 +13,12 @@ from pydantic import Field
 from typing_extensions import override
 
 from stages.randomness import rng
+from tuning.search import Trainable
+from tuning.study import StudySpec
 from tuning.training.networks import AnyNetwork, Pretrained
 from tuning.training.pictures import AnyPictures, TrainingSet
 from tuning.training.settings import Budget, EdmSpec
-from tuning.training.study import StudySpec
-from tuning.training.trial import Task
+from tuning.training.trial import Drawing, Task, run
 
 if TYPE_CHECKING:
     from pipelines.report import Page
@@ -52,6 +53,8 @@ class FinetuneSpec(StudySpec):
     counts: tuple[Annotated[int, Field(ge=2)], ...] = Field(min_length=1, description="Sizes N of the new sets.")
     tuning: Budget = Field(description="How it goes on; the same for every N and both kinds of layers.")
 
+    drawing: Drawing
+
     asks: ClassVar = "What does it change to fine-tune the attention layers alone instead of the whole network?"
 
     def members(self) -> tuple[Tuned, ...]:
@@ -76,6 +79,11 @@ class FinetuneSpec(StudySpec):
             budget=self.tuning.model_copy(update={"seed": seed}),
         )
         return self._task(model, optimal=member.layers is None)
+
+    @property
+    @override
+    def trainable(self) -> Trainable:
+        return run
 
     @override
     def phases(self) -> Iterator[dict[str, Task]]:

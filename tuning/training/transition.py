@@ -12,11 +12,12 @@ from pydantic import Field, model_validator
 from typing_extensions import override
 
 from stages.randomness import rng
+from tuning.search import Trainable
+from tuning.study import StudySpec
 from tuning.training.networks import Transformer, UNet
 from tuning.training.pictures import AnyPictures, TrainingSet
 from tuning.training.settings import Budget, EdmSpec
-from tuning.training.study import StudySpec
-from tuning.training.trial import Task
+from tuning.training.trial import Drawing, Task, run
 
 if TYPE_CHECKING:
     from pipelines.report import Page
@@ -47,6 +48,8 @@ class TransitionSpec(StudySpec):
     widths: tuple[int, ...] = Field(min_length=1, description="Widths of the network, in place of its own.")
     budget: Budget = Field(description="The same for every model, whatever its training set.")
     precision: Literal["float32", "bfloat16"] = "float32"
+
+    drawing: Drawing
 
     asks: ClassVar = "From how many training pictures on does a model generalize instead of memorizing them?"
 
@@ -97,6 +100,11 @@ class TransitionSpec(StudySpec):
             output=self.run.output,
             **self.run.placed(),
         )
+
+    @property
+    @override
+    def trainable(self) -> Trainable:
+        return run
 
     @override
     def phases(self) -> Iterator[dict[str, Task]]:

@@ -68,6 +68,11 @@ class Task(Spec):
         return Path(self.output) / "trained" / name
 
     @property
+    def pictures(self) -> int:
+        """The pictures that its training sees."""
+        return self.model.budget.pictures
+
+    @property
     def measured(self) -> Path:
         """Return the file of what it drew."""
         return self.folder / f"drawn-{self.drawing.identity()}.safetensors"

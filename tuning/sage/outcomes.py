@@ -1,0 +1,76 @@
+"""What each search and each control came to: a file an attempt, so that nothing is searched twice."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from stages.base import Spec
+from stages.metrics import Estimate, Proportion
+from tuning.sage.latent import Attempt
+
+
+class Outcome(Spec):
+    """What one attempt came to, searched for or drawn at random."""
+
+    attempt: Attempt
+    evaluations: int = Field(ge=1, description="Pictures drawn.")
+    natural: bool = Field(description="Whether the plain seed fails by itself, which no search can claim.")
+    success: bool = Field(description="Whether a valid failure was found; of a search, one that its redraw confirms.")
+    failure: str | None = Field(None, description="Folder of the failure, in `failures`.")
+    unconfirmed: bool = Field(
+        False, description="Whether the picture, drawn alone, was no failure any more: one that hangs on rounding."
+    )
+    left: bool | None = Field(None, description="Whether the first failing latent fails a test; null: none failed.")
+    curve: tuple[float | None, ...] = Field((), description="The objective of each picture; null where not finite.")
+    seconds: float = Field(0.0, ge=0, description="Of the trial, shared evenly among what it drew.")
+
+
+def name(attempt: Attempt) -> str:
+    """Return 16 hex digits that name an attempt."""
+    return attempt.fingerprint()
+
+
+def keep(folder: Path, outcome: Outcome) -> None:
+    """Write an outcome, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{name(outcome.attempt)}.partial"
+    partial.write_text(json.dumps(outcome.model_dump(mode="json")) + "\n", encoding="utf-8")
+    partial.rename(folder / f"{name(outcome.attempt)}.json")
+
+
+def kept(folder: Path, attempts: Iterable[Attempt]) -> dict[Attempt, Outcome]:
+    """Return the outcomes of those attempts that have one."""
+    files = {attempt: folder / f"{name(attempt)}.json" for attempt in attempts}
+    return {attempt: Outcome.model_validate_json(f.read_text()) for attempt, f in files.items() if f.is_file()}
+
+
+def success_rate(outcomes: Sequence[Outcome]) -> Estimate:
+    """Return SSR(A): the share of attempts with a valid failure, with Wilson's interval.
+
+    Attempts whose plain seed fails by itself are counted as missing.
+    """
+    return _share([np.nan if one.natural else float(one.success) for one in outcomes])
+
+
+def natural_rate(outcomes: Sequence[Outcome]) -> Estimate:
+    """Return the share of plain seeds that fail by themselves, with Wilson's interval; each seed counts once."""
+    return _share([float(one.natural) for one in outcomes if not one.attempt.restart])
+
+
+def rejected_rate(outcomes: Sequence[Outcome]) -> Estimate:
+    """Return NGR: of the searches that came upon a failure, the share whose first failing latent the tests reject."""
+    return _share([np.nan if one.left is None or one.natural else float(one.left) for one in outcomes])
+
+
+def pictures_per_failure(outcomes: Sequence[Outcome]) -> float:
+    """Return the pictures drawn for each success, all attempts counted but the natural ones; NaN without a success."""
+    tried = [one for one in outcomes if not one.natural]
+    successes = sum(one.success for one in tried)
+    return sum(one.evaluations for one in tried) / successes if successes else float("nan")
+
+
+def _share(values: Sequence[float]) -> Estimate:
+    return Proportion().of(np.array(values, dtype=np.float64))
