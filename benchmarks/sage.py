@@ -28,8 +28,8 @@ from stages.models.spec import ModelSpec
 from stages.models.zoo import world
 from stages.sampling.gradients import Adjoint, AnyGradient, Full, Residual, pictures
 from stages.sampling.spec import SamplerSpec
-from tuning.sage.controls import FreshSeeds, RandomPerturbations, RandomSearch
 from tuning.sage.latent import Attempt, LatentSearch, LatentSearchSpec, success_rate
+from tuning.sage.latents.controls import FreshSeeds, RandomPerturbations, RandomSearch
 from tuning.sage.surrogate import ClassifierMember, ClipMember, Surrogate, SurrogateSpec, load_surrogate
 
 ROOT = Path(__file__).parent.parent

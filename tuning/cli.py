@@ -10,7 +10,7 @@ from rich.table import Table
 from pipelines import cli
 from pipelines.config import UserError
 from tuning import convert_cli, studies_cli
-from tuning.sage import replay_cli
+from tuning.sage.people import cli as people
 
 Names = Annotated[list[str] | None, typer.Argument(help="Models of `seedquake zoo list`; empty: all.")]
 Trained = Annotated[
@@ -21,10 +21,10 @@ cli.app.command()(studies_cli.transition)
 cli.app.command()(studies_cli.finetune)
 cli.app.add_typer(convert_cli.app, name="convert")
 cli.app.add_typer(studies_cli.sage, name="sage")
-cli.app.command()(replay_cli.replay)
-cli.app.command()(replay_cli.label)
-cli.app.command()(replay_cli.labels)
-cli.app.command()(replay_cli.atlas)
+cli.app.command()(people.replay)
+cli.app.command()(people.label)
+cli.app.command()(people.labels)
+cli.app.command()(people.atlas)
 
 ROUNDING, FLIPS = 0.01, 2
 """Another processor rounds differently, so a few pictures of some thousand, or two, may be judged differently."""

@@ -35,7 +35,7 @@ def finetune(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = F
 @sage.command()
 def latent(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
     """Search for likely seeds that make a model fail, beside as many pictures drawn at random."""
-    from tuning.sage.study import LatentStudySpec
+    from tuning.sage.latents.study import LatentStudySpec
 
     answer(load(LatentStudySpec, config, overrides or [], CONFIGS), plan)
 
@@ -43,7 +43,7 @@ def latent(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = Fal
 @sage.command()
 def token(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
     """Search for one vector behind any prompt that makes a model draw what no prompt names."""
-    from tuning.sage.token_study import TokenStudySpec
+    from tuning.sage.tokens.study import TokenStudySpec
 
     answer(load(TokenStudySpec, config, overrides or [], CONFIGS), plan)
 
@@ -51,7 +51,7 @@ def token(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = Fals
 @sage.command()
 def tune(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
     """Search for the settings with which a search over latents finds most failures for as many pictures."""
-    from tuning.sage.hyper import HyperSpec
+    from tuning.sage.latents.hyper import HyperSpec
 
     answer(load(HyperSpec, config, overrides or [], CONFIGS), plan)
 

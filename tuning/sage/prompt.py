@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from tuning.sage.language import Words
-from tuning.sage.prompt_found import Candidate, Choice, PromptFound, PromptRow, PromptSearchSpec
-from tuning.sage.prompt_gradient import ByGradient
-from tuning.sage.prompt_growth import Growth
-from tuning.sage.prompt_pictures import PromptAttempt, PromptPictures, Shown
+from tuning.sage.prompts.found import Candidate, Choice, PromptFound, PromptRow, PromptSearchSpec
+from tuning.sage.prompts.gradient import ByGradient
+from tuning.sage.prompts.growth import Growth
+from tuning.sage.prompts.language import Words
+from tuning.sage.prompts.pictures import PromptAttempt, PromptPictures, Shown
 from tuning.sage.surrogate import Surrogate
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from tuning.sage.prompt_pictures import Vectors
+from tuning.sage.prompts.pictures import Vectors
 from tuning.sage.surrogate import Surrogate
-from tuning.sage.token_found import Check, Shot, Token, TokenAttempt, TokenFound, TokenSearchSpec, shots_of
-from tuning.sage.token_pictures import Asked, TokenPictures
-from tuning.sage.token_vectors import start, tokens_of, unit
+from tuning.sage.tokens.found import Check, Shot, Token, TokenAttempt, TokenFound, TokenSearchSpec, shots_of
+from tuning.sage.tokens.pictures import Asked, TokenPictures
+from tuning.sage.tokens.vectors import start, tokens_of, unit
 
 if TYPE_CHECKING:
     from stages.models.clip import Clip

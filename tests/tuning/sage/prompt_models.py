@@ -11,8 +11,8 @@ from stages.sampling import SamplerSpec
 from tests.stages.models.tiny import unet
 from tests.stages.models.tiny_language import clip_tokenizer, written
 from tests.tuning.sage.models import LABELS, Logistic
-from tuning.sage.language import LanguageSpec, Words
-from tuning.sage.prompt_found import PromptSearchSpec
+from tuning.sage.prompts.found import PromptSearchSpec
+from tuning.sage.prompts.language import LanguageSpec, Words
 from tuning.sage.surrogate import Surrogate
 
 CPU = Placement(torch.device("cpu"), torch.float32)

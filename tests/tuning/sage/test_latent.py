@@ -17,13 +17,6 @@ from tests.tuning.sage.models import (
     linear_surrogate,
     spec,
 )
-from tuning.sage.controls import (
-    FreshSeeds,
-    RandomPerturbations,
-    RandomSearch,
-    natural_failure_rate,
-    random_success_rate,
-)
 from tuning.sage.latent import (
     Attempt,
     LatentSearch,
@@ -32,6 +25,13 @@ from tuning.sage.latent import (
     seed_latent,
     success_rate,
     within,
+)
+from tuning.sage.latents.controls import (
+    FreshSeeds,
+    RandomPerturbations,
+    RandomSearch,
+    natural_failure_rate,
+    random_success_rate,
 )
 from tuning.sage.surrogate import Surrogate
 from tuning.sage.targets import Distorted, PaperLoss, Targeted

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from tests.tuning.sage.prompt_models import CANDIDATES, NEVER, generator, spec, surrogate, words
 from tuning.sage.prompt import PromptSearch
-from tuning.sage.prompt_found import PromptSearchSpec, seed_success_rate, success_rate
-from tuning.sage.prompt_pictures import PromptAttempt, PromptPictures
+from tuning.sage.prompts.found import PromptSearchSpec, seed_success_rate, success_rate
+from tuning.sage.prompts.pictures import PromptAttempt, PromptPictures
 from tuning.sage.targets import Distorted, Targeted
 
 GENERATOR = generator()

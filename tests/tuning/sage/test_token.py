@@ -11,8 +11,8 @@ from tuning.sage.latent import seed_latent
 from tuning.sage.surrogate import Surrogate
 from tuning.sage.targets import Distorted, Targeted, Untargeted
 from tuning.sage.token import TokenSearch
-from tuning.sage.token_found import PromptGrid, TokenAttempt, shots_of
-from tuning.sage.token_pictures import Asked, TokenPictures
+from tuning.sage.tokens.found import PromptGrid, TokenAttempt, shots_of
+from tuning.sage.tokens.pictures import Asked, TokenPictures
 
 GENERATOR, LINEAR = generator(), linear_pictures()
 TO_SQUARE = TokenAttempt(target=Targeted(target="square"))

@@ -10,7 +10,7 @@ from stages.models.pixel_text import PixelText
 from stages.sampling import SamplerSpec
 from tests.tuning.sage.models import SHAPE, SIZE, normal
 from tests.tuning.sage.prompt_models import CPU, LIMIT, TOKENIZER
-from tuning.sage.token_found import LabelledPrompt, PromptGrid, TokenSearchSpec
+from tuning.sage.tokens.found import LabelledPrompt, PromptGrid, TokenSearchSpec
 
 WIDTH = 6
 SAMPLER = SamplerSpec(scheduler="ddim", steps=3, guidance=2.0)

@@ -1,0 +1,1 @@
+"""Searches over natural prompts: what a language model says next, and which of it a gradient chooses."""
