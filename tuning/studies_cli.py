@@ -41,6 +41,14 @@ def latent(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = Fal
 
 
 @sage.command()
+def prompt(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
+    """Search for natural words behind a prompt that make a model fail, beside words chosen at random."""
+    from tuning.sage.prompts.study import PromptStudySpec
+
+    answer(load(PromptStudySpec, config, overrides or [], CONFIGS), plan)
+
+
+@sage.command()
 def token(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
     """Search for one vector behind any prompt that makes a model draw what no prompt names."""
     from tuning.sage.tokens.study import TokenStudySpec

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -137,6 +139,14 @@ def load(folder: Path) -> Saved:
 def every(folder: Path) -> list[Saved]:
     """Return the failures in a folder, by name; those that are not whole yet are left out."""
     return [load(file.parent) for file in sorted(folder.glob(f"*/{FILE}"))]
+
+
+def gather(source: Path, target: Path, names: Sequence[str]) -> list[Saved]:
+    """Copy failures of one folder into another, and return them: found ones before natural ones, the clearest first."""
+    for name in names:
+        shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+    saved = [load(target / name) for name in names]
+    return sorted(saved, key=lambda one: (one.failure.search == "seed", -(one.failure.objective or 0.0)))
 
 
 def redraw(saved: Saved, generator: "Stepwise") -> Picture:

@@ -1,15 +1,32 @@
 """What each search and each control came to: a file an attempt, so that nothing is searched twice."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from stages.base import Spec
-from stages.metrics import Estimate, Proportion
+from stages.metrics import Estimate, Proportion, proportion_difference
 from tuning.sage.latent import Attempt
+
+
+class Tried(Protocol):
+    """An attempt of a search or of a control, over latents or prompts."""
+
+    @property
+    def natural(self) -> bool:
+        """Whether it fails before anything is changed, which no search can claim."""
+
+    @property
+    def success(self) -> bool:
+        """Whether a failure was found."""
+
+    @property
+    def evaluations(self) -> int:
+        """Pictures drawn."""
 
 
 class Outcome(Spec):
@@ -28,31 +45,46 @@ class Outcome(Spec):
     seconds: float = Field(0.0, ge=0, description="Of the trial, shared evenly among what it drew.")
 
 
-def name(attempt: Attempt) -> str:
+A = TypeVar("A", bound=Spec)
+K = TypeVar("K", bound=Spec)
+
+
+def name(attempt: Spec) -> str:
     """Return 16 hex digits that name an attempt."""
     return attempt.fingerprint()
 
 
-def keep(folder: Path, outcome: Outcome) -> None:
-    """Write an outcome, whole or not at all."""
+def keep(folder: Path, outcome: Any) -> None:
+    """Write an outcome, a spec with its `attempt`, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{name(outcome.attempt)}.partial"
     partial.write_text(json.dumps(outcome.model_dump(mode="json")) + "\n", encoding="utf-8")
     partial.rename(folder / f"{name(outcome.attempt)}.json")
 
 
-def kept(folder: Path, attempts: Iterable[Attempt]) -> dict[Attempt, Outcome]:
+def kept(folder: Path, attempts: Iterable[A], of: type[K]) -> dict[A, K]:
     """Return the outcomes of those attempts that have one."""
     files = {attempt: folder / f"{name(attempt)}.json" for attempt in attempts}
-    return {attempt: Outcome.model_validate_json(f.read_text()) for attempt, f in files.items() if f.is_file()}
+    return {attempt: of.model_validate_json(f.read_text()) for attempt, f in files.items() if f.is_file()}
 
 
-def success_rate(outcomes: Sequence[Outcome]) -> Estimate:
+def success_rate(outcomes: Sequence[Tried]) -> Estimate:
     """Return SSR(A): the share of attempts with a valid failure, with Wilson's interval.
 
     Attempts whose plain seed fails by itself are counted as missing.
     """
     return _share([np.nan if one.natural else float(one.success) for one in outcomes])
+
+
+def gain(search: Mapping[A, Tried], control: Mapping[A, Tried]) -> Estimate:
+    """Return the success rate of a search less that of a control, over the attempts of both, interval paired.
+
+    Attempts that fail by themselves are counted as missing.
+    """
+    pairs = [(control[a], one) for a, one in search.items() if a in control]
+    both = [(c.success, s.success) if not s.natural else (np.nan, np.nan) for c, s in pairs]
+    without, found = np.array(both, dtype=np.float64).reshape(-1, 2).T
+    return proportion_difference(without, found)
 
 
 def natural_rate(outcomes: Sequence[Outcome]) -> Estimate:
@@ -65,7 +97,7 @@ def rejected_rate(outcomes: Sequence[Outcome]) -> Estimate:
     return _share([np.nan if one.left is None or one.natural else float(one.left) for one in outcomes])
 
 
-def pictures_per_failure(outcomes: Sequence[Outcome]) -> float:
+def pictures_per_failure(outcomes: Sequence[Tried]) -> float:
     """Return the pictures drawn for each success, all attempts counted but the natural ones; NaN without a success."""
     tried = [one for one in outcomes if not one.natural]
     successes = sum(one.success for one in tried)

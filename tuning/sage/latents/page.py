@@ -1,15 +1,13 @@
 """The page that answers the question of a search over latents."""
 
-import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from pipelines.report import Page, Picture, interval
-from stages.metrics import Estimate, proportion_difference
+from stages.metrics import Estimate
 from tuning.sage import failures, outcomes
 from tuning.sage.latent import Attempt
 from tuning.sage.latents.figures import budgets, curves, gallery
@@ -38,10 +36,7 @@ class Answers(NamedTuple):
 
     def gain(self, way: Way) -> Estimate:
         """Return the success rate of the search less that of a control, on the same attempts, interval paired."""
-        pairs = [(self.found[way][a], one) for a, one in self.found["search"].items() if a in self.found[way]]
-        both = [(c.success, s.success) if not s.natural else (np.nan, np.nan) for c, s in pairs]
-        control, search = np.array(both, dtype=np.float64).reshape(-1, 2).T
-        return proportion_difference(control, search)
+        return outcomes.gain(self.found["search"], self.found[way])
 
 
 def page(spec: LatentStudySpec) -> Page:
@@ -84,18 +79,9 @@ def read(spec: LatentStudySpec) -> Answers:
 
 def collect(spec: LatentStudySpec, answers: Answers) -> list[failures.Saved]:
     """Copy the failures of a study into its folder, and return them, the clearest first."""
-    source = source_of(spec)
+    source: LatentTask = next(iter(spec.tasks("search").values()))
     names = [one.failure for one in answers.of("search") if one.failure is not None]
-    for name in names:
-        shutil.copytree(source / name, spec.folder / "failures" / name, dirs_exist_ok=True)
-    saved = [failures.load(spec.folder / "failures" / name) for name in names]
-    return sorted(saved, key=lambda one: (one.failure.search == "seed", -(one.failure.objective or 0.0)))
-
-
-def source_of(spec: LatentStudySpec) -> Path:
-    """Return the folder where the trials keep failures."""
-    task: LatentTask = next(iter(spec.tasks("search").values()))
-    return task.folder / "failures"
+    return failures.gather(source.folder / "failures", spec.folder / "failures", names)
 
 
 def verdict(answers: Answers) -> str:

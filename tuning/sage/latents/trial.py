@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -12,8 +12,9 @@ from pydantic import Field
 from stages.base import Spec, digest
 from stages.models.source import fingerprint
 from stages.models.spec import ModelSpec
-from tuning.sage import failures, outcomes
-from tuning.sage.latent import Attempt, Found, LatentSearch, LatentSearchSpec, seed_latent
+from tuning.sage import outcomes
+from tuning.sage.confirming import Confirming, Suspect
+from tuning.sage.latent import Attempt, Found, LatentSearch, LatentSearchSpec
 from tuning.sage.outcomes import Outcome
 from tuning.sage.surrogate import Surrogate, SurrogateSpec, load_surrogate
 from tuning.search import Metrics, Point
@@ -61,7 +62,7 @@ class LatentTask(Spec):
 
     def done(self) -> dict[Attempt, Outcome]:
         """Return what came of those attempts that are done."""
-        return outcomes.kept(self.outcomes, self.attempts)
+        return outcomes.kept(self.outcomes, self.attempts, Outcome)
 
 
 def run(point: Point) -> Iterator[Metrics]:
@@ -145,15 +146,16 @@ def found_so_far(task: LatentTask) -> Metrics:
 
 @dataclass
 class Keeping:
-    """Keeps what searches have found: draws each failure again, alone, and saves those that still fail."""
+    """Keeps what searches have found; a failure only if, drawn alone, it still is one."""
 
     task: LatentTask
     generator: "Stepwise"
     surrogate: Surrogate
-    revision: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.revision = fingerprint(self.task.model)
+        task = self.task
+        folder = task.folder / "failures"
+        self.confirming = Confirming(task.model, task.search.sampler, self.generator, self.surrogate, folder)
 
     def keep(self, found: Found, seconds_a_picture: float) -> None:
         """Write the outcome of one search, and its failure where it has one."""
@@ -172,35 +174,20 @@ class Keeping:
         outcomes.keep(self.task.outcomes, outcome)
 
     def confirmed(self, found: Found) -> str | None:
-        """Save the accepted failure, if drawn alone it still is one, and return the name of its folder."""
+        """Return the folder of the accepted failure, if drawn alone it still is one."""
         if found.accepted is None:
             return None
-        attempt, sampler = found.attempt, self.task.search.sampler
-        after = failures.draw(self.generator, sampler, attempt.prompt, found.accepted.latent)
-        if not self.fails(after, attempt):
-            return None
-        start = seed_latent(self.generator, sampler, attempt.seed)
-        failure = failures.Failure(
+        attempt = found.attempt
+        suspect = Suspect(
             search="seed" if found.natural else "latent",
-            model=self.task.model,
-            revision=self.revision,
             prompt=attempt.prompt,
             before=attempt.prompt,
             label=attempt.label,
             target=attempt.target,
             seed=attempt.seed,
-            sampler=sampler,
             evaluations=1 + found.accepted.iteration,
             objective=found.accepted.objective,
             measured=found.accepted.tests._asdict(),
-            seen=failures.seen(after, self.surrogate),
-            sha256=failures.sha256(after),
+            latent=found.accepted.latent,
         )
-        before = failures.draw(self.generator, sampler, attempt.prompt, start)
-        saved = failures.Saved(failure, found.accepted.latent, None, before, after)
-        return failures.save(self.task.folder / "failures", saved).name
-
-    def fails(self, picture: failures.Picture, attempt: Attempt) -> bool:
-        """Return whether every member and the judge see the target."""
-        (verdict,) = self.surrogate.fails(failures.as_tensor(picture), [attempt.label], [attempt.target])
-        return bool(verdict)
+        return self.confirming(suspect)

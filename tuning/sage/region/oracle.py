@@ -11,7 +11,7 @@ from stages.base import Spec
 from stages.models.chunks import chunks
 from stages.sampling.gradients import pictures
 from tuning.sage.latent import LatentSearchSpec
-from tuning.sage.region.region.sphere import SeedLatents
+from tuning.sage.region.sphere import SeedLatents
 from tuning.sage.surrogate import Surrogate
 from tuning.sage.targets import AnyTarget, Untargeted, position
 

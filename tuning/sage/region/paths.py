@@ -13,8 +13,8 @@ from stages.arrays import Latent
 from stages.base import Spec
 from stages.metrics import Estimate
 from tuning.sage.latent import move
-from tuning.sage.region.region.oracle import Oracle, Query
-from tuning.sage.region.region.sphere import SeedLatents, angle, great_circle, respaced, slerp
+from tuning.sage.region.oracle import Oracle, Query
+from tuning.sage.region.sphere import SeedLatents, angle, great_circle, respaced, slerp
 
 
 class PathSpec(Spec):

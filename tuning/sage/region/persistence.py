@@ -11,8 +11,8 @@ from stages.arrays import Latent
 from stages.base import Spec
 from stages.metrics import Estimate, Proportion
 from stages.metrics.clustered import clustered_proportion
-from tuning.sage.region.region.radius import Fails
-from tuning.sage.region.region.subset_simulation import perturbed
+from tuning.sage.region.radius import Fails
+from tuning.sage.region.subset_simulation import perturbed
 
 
 class PersistenceSpec(Spec):

@@ -12,7 +12,7 @@ from pydantic import Field
 from stages.arrays import Latent, Outcomes
 from stages.base import Spec
 from stages.metrics import Estimate
-from tuning.sage.region.region.sphere import Direction, SeedLatents, angle, chord, tangent, walk
+from tuning.sage.region.sphere import Direction, SeedLatents, angle, chord, tangent, walk
 
 Fails: TypeAlias = Callable[[SeedLatents], Bool[np.ndarray, " n"]]
 """Whether each of some latents fails, at a picture each."""

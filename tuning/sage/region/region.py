@@ -15,11 +15,11 @@ from stages.metrics import Estimate, Proportion
 from stages.randomness import rng
 from tuning.sage.failures import Saved
 from tuning.sage.latent import Found, LatentSearchSpec, seed_latent
-from tuning.sage.region.region.oracle import Oracle, Query
-from tuning.sage.region.region.paths import Pair, PathSpec, components, crossed, path, same, share
-from tuning.sage.region.region.persistence import Persistence, PersistenceSpec, outlasts
-from tuning.sage.region.region.radius import Fails, Radius, RadiusSpec, median, radius
-from tuning.sage.region.region.subset_simulation import Rare, SubsetSimulation
+from tuning.sage.region.oracle import Oracle, Query
+from tuning.sage.region.paths import Pair, PathSpec, components, crossed, path, same, share
+from tuning.sage.region.persistence import Persistence, PersistenceSpec, outlasts
+from tuning.sage.region.radius import Fails, Radius, RadiusSpec, median, radius
+from tuning.sage.region.subset_simulation import Rare, SubsetSimulation
 from tuning.sage.surrogate import Surrogate
 
 if TYPE_CHECKING:

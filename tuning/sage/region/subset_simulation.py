@@ -12,7 +12,7 @@ from pydantic import Field
 from stages.base import Spec
 from stages.metrics import Estimate, Proportion
 from stages.randomness import rng
-from tuning.sage.region.region.sphere import SeedLatents
+from tuning.sage.region.sphere import SeedLatents
 
 Margins: TypeAlias = Callable[[SeedLatents], Float64[np.ndarray, " n"]]
 """How clearly each of some latents fails: above 0 exactly where it does; NaN, no failure, where none can tell."""

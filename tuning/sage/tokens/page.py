@@ -9,6 +9,8 @@ import pandas as pd
 from pipelines.figures import COLOURS, CONTROL, INK, JUDGE, sheet
 from pipelines.report import Page, Picture, interval
 from stages.metrics import Estimate
+from tuning.sage import failures
+from tuning.sage.latents.figures import gallery
 from tuning.sage.tokens.study import TokenStudySpec
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ ARMS = {
 }
 NEW = ("new", "new")
 """Prompts and seeds that the search has never seen: what the verdict rests on."""
+GALLERY = 12
 
 
 class Answer:
@@ -49,6 +52,7 @@ def page(spec: TokenStudySpec) -> Page:
     """Return the page of a study whose trials are all done."""
     answers = [Answer(t, json.loads(spec.task(t).file(spec.task(t).attempts[0]).read_text())) for t in spec.targets]
     table = pd.DataFrame([row for answer in answers for row in rows(answer)])
+    saved = collect(spec, answers)
     return Page(
         title=f"Seedquake: {spec.name}",
         question=spec.asks,
@@ -59,14 +63,39 @@ def page(spec: TokenStudySpec) -> Page:
                 "transfer", "Share of pictures that show the target, on new prompts and new seeds, 95 %.", bars(answers)
             ),
             Picture("curves", "The mean loss of each minibatch, which the search maximises.", curves(answers)),
+            Picture("failures", caption(saved), gallery(saved[:GALLERY]), wide=True),
         ),
-        tables={"transfer": table},
+        tables={"transfer": table, "attempts": attempts(answers)},
         shown=table,
         heading="On prompts and seeds that the search has not seen",
-        facts={"Model": spec.model, "Judge, unseen by the search": spec.surrogate.judge.model},
+        facts={
+            "Model": spec.model,
+            "Judge, unseen by the search": spec.surrogate.judge.model,
+            "Failures": f"{len(saved)} in {spec.folder / 'failures'}",
+        },
         spec=spec.model_dump(mode="json"),
         numbers={f"{answer.target}_success": answer.of("success", "found").value for answer in answers},
     )
+
+
+def collect(spec: TokenStudySpec, answers: list[Answer]) -> list[failures.Saved]:
+    """Copy the pictures that show a target into the study's folder, and return them, the clearest first."""
+    names = [shot["failure"] for answer in answers for shot in answer.kept["shots"] if shot["failure"]]
+    source = spec.task(spec.targets[0]).folder / "failures"
+    return failures.gather(source, spec.folder / "failures", names)
+
+
+def attempts(answers: list[Answer]) -> pd.DataFrame:
+    """Return a row a picture of a new prompt on a new seed, as `seedquake labels` counts them."""
+    return pd.DataFrame(
+        [{"way": "search", "target": answer.target, **shot} for answer in answers for shot in answer.kept["shots"]]
+    )
+
+
+def caption(saved: list[failures.Saved]) -> str:
+    """Return what the gallery shows."""
+    more = f"; {len(saved) - GALLERY} more in failures/" if len(saved) > GALLERY else ""
+    return f"New prompts on new seeds, above without the token and below with it, and what the judge sees{more}."
 
 
 def verdict(answers: list[Answer]) -> str:

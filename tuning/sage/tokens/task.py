@@ -67,8 +67,10 @@ def run(point: Point) -> Iterator[Metrics]:
 
     from stages.models.clip import load_clip
     from stages.models.spec import ModelSpec
+    from tuning.sage.confirming import Confirming
     from tuning.sage.latents.trial import models
     from tuning.sage.token import TokenSearch
+    from tuning.sage.tokens.failing import shots
     from tuning.sage.tokens.transfer import TokenTransfer
 
     task = TokenTask.model_validate(point["task"])
@@ -78,9 +80,12 @@ def run(point: Point) -> Iterator[Metrics]:
         where = {"model": task.clip or "-", "device": task.device, "dtype": "float32"}
         clip = load_clip(ModelSpec.model_validate(where)) if task.clip else None
         search = TokenSearch(task.search, generator, surrogate, clip)
+        confirming = Confirming(task.model, task.search.sampler, generator, surrogate, task.folder / "failures")
         for tick in search.ticks(todo):
             for found in tick.ended:
-                keep(task, described(TokenTransfer(search)(found)), found.attempt, found.vector)
+                transfer = TokenTransfer(search)(found)
+                kept = described(transfer) | {"shots": shots(transfer, confirming)}
+                keep(task, kept, found.attempt, found.vector)
             yield {"pictures": float(tick.pictures)}
     task.measured.touch()
     yield {"pictures": float(task.pictures)}

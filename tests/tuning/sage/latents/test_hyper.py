@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.config import load
-from tests.tuning.sage.test_trial import SPEC
+from tests.tuning.sage.latents.test_trial import SPEC
 from tuning.sage.latent import LatentSearchSpec
 from tuning.sage.latents.hyper import HyperSpec, changed, read, run
 from tuning.studies_cli import CONFIGS

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy import stats
-from tuning.sage.region.region.oracle import Oracle, Query
-from tuning.sage.region.region.sphere import polar, tangent, walk
 
 from stages.randomness import rng
 from tests.tuning.sage.models import ANYTHING, LABELS, SAMPLER, SHAPE, SIZE, Logistic, linear_generator, spec
+from tuning.sage.region.oracle import Oracle, Query
+from tuning.sage.region.sphere import polar, tangent, walk
 from tuning.sage.surrogate import Surrogate
 
 GENERATOR = linear_generator()

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from tuning.sage.region.region.oracle import Oracle, Query
 
 from tests.tuning.sage.models import LABELS, Logistic, linear_surrogate
 from tests.tuning.sage.region.half_space import GENERATOR, LENGTH, QUERY, ROUNDING, SEARCH, SLOPES, HalfSpace, draws
+from tuning.sage.region.oracle import Oracle, Query
 from tuning.sage.surrogate import Surrogate
 from tuning.sage.targets import Targeted
 

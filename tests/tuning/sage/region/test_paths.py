@@ -4,12 +4,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from tuning.sage.region.region.paths import Pair, Path, PathSpec, components, crossed, disjoint, path, same, share
-from tuning.sage.region.region.sphere import angle, great_circle
 
 from stages.randomness import rng
 from tests.tuning.sage.models import Logistic
 from tests.tuning.sage.region.half_space import QUERY, SEARCH, SPACE, HalfSpace, draws
+from tuning.sage.region.paths import Pair, Path, PathSpec, components, crossed, disjoint, path, same, share
+from tuning.sage.region.sphere import angle, great_circle
 
 SPEC = PathSpec()
 SEEDS = draws(8, "seeds")

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from scipy import stats
-from tuning.sage.region.region.persistence import Persistence, PersistenceSpec, outlasts
 
 from stages.randomness import rng
 from tests.tuning.sage.region.half_space import QUERY, SPACE, draws
+from tuning.sage.region.persistence import Persistence, PersistenceSpec, outlasts
 
 SPEC = PersistenceSpec(strengths=(0.0, 0.3, 0.8, 1.0), draws=200)
 

@@ -2,11 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from tuning.sage.region.region.radius import RadiusSpec, exits, median, radius
-from tuning.sage.region.region.sphere import angle, chord, tangent
 
 from stages.randomness import rng
 from tests.tuning.sage.region.half_space import QUERY, ROUNDING, SPACE, draws
+from tuning.sage.region.radius import RadiusSpec, exits, median, radius
+from tuning.sage.region.sphere import angle, chord, tangent
 
 FINE = RadiusSpec(directions=12, bisections=12)
 SEEDS = draws(3, "seeds")

@@ -4,16 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from tuning.sage.region.region.oracle import Query
-from tuning.sage.region.region.paths import PathSpec
-from tuning.sage.region.region.persistence import PersistenceSpec
-from tuning.sage.region.region.radius import RadiusSpec
-from tuning.sage.region.region.subset_simulation import SubsetSimulation
 
 from tests.tuning.sage.models import attempts
 from tests.tuning.sage.region.half_space import GENERATOR, QUERY, SEARCH, HalfSpace, draws
 from tuning.sage.failures import Failure, Saved
 from tuning.sage.latent import LatentSearch, seed_latent
+from tuning.sage.region.oracle import Query
+from tuning.sage.region.paths import PathSpec
+from tuning.sage.region.persistence import PersistenceSpec
+from tuning.sage.region.radius import RadiusSpec
 from tuning.sage.region.region import (
     LatentFailure,
     Region,
@@ -24,6 +23,7 @@ from tuning.sage.region.region import (
     of_searches,
     straight,
 )
+from tuning.sage.region.subset_simulation import SubsetSimulation
 from tuning.sage.targets import Targeted
 
 SPACE = HalfSpace(2.5)

@@ -3,9 +3,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from tuning.sage.region.region.sphere import angle, chord, great_circle, respaced, slerp, tangent, walk
 
 from stages.randomness import rng
+from tuning.sage.region.sphere import angle, chord, great_circle, respaced, slerp, tangent, walk
 from tuning.sage.validity import Validity, non_gaussian_rate, project
 
 SHAPE = (3, 8, 8)

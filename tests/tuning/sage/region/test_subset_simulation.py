@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from tuning.sage.region.region.subset_simulation import SubsetSimulation, mean_of_log_normal, perturbed
 
 from stages.randomness import rng
+from tuning.sage.region.subset_simulation import SubsetSimulation, mean_of_log_normal, perturbed
 
 SHAPE = (1, 4, 4)
 
