@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pipelines import cli
 from pipelines.config import UserError
-from tuning import convert_cli, studies_cli
+from tuning import claims_cli, convert_cli, studies_cli
 from tuning.sage.people import cli as people
 
 Names = Annotated[list[str] | None, typer.Argument(help="Models of `seedquake zoo list`; empty: all.")]
@@ -17,6 +17,7 @@ Trained = Annotated[
     list[str] | None, typer.Argument(help="Models of `seedquake zoo list`, or parts of them; empty: all models.")
 ]
 
+cli.app.command()(claims_cli.claims)
 cli.app.command()(studies_cli.transition)
 cli.app.command()(studies_cli.finetune)
 cli.app.add_typer(convert_cli.app, name="convert")

@@ -1,9 +1,9 @@
 """What each search over prompts and each control came to, with how often its prompt fails on seeds it has not seen."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int64
 from pydantic import Field
 
 from stages.base import Spec
@@ -71,9 +71,9 @@ def naturalness(outcomes: Sequence[PromptOutcome], plain: bool = False) -> Estim
     return Mean().of(np.array([one.per_word for one in said], dtype=np.float64))
 
 
-def _fresh(outcomes: Sequence[PromptOutcome]) -> tuple[Any, Any]:
-    """Return the outcomes on fresh seeds, those of the plain prompts first, and the attempt of each."""
+def _fresh(outcomes: Sequence[PromptOutcome]) -> tuple[Float64[np.ndarray, "2 n"], Int64[np.ndarray, " n"]]:
+    """Return what fails on fresh seeds, of the plain prompts first, and the attempt of each."""
     tried = [one for one in outcomes if not one.natural]
-    both = [[x for one in tried for x in of] for of in zip(*((o.plain_fresh, o.fresh) for o in tried), strict=True)]
+    rows = [[fails for one in tried for fails in getattr(one, of)] for of in ("plain_fresh", "fresh")]
     numbers = [number for number, one in enumerate(tried) for _ in one.fresh]
-    return np.array(both or [[], []], dtype=np.float64), np.array(numbers, dtype=np.int64)
+    return np.array(rows, dtype=np.float64), np.array(numbers, dtype=np.int64)

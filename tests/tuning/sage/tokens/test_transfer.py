@@ -11,10 +11,13 @@ from stages.randomness import rng
 from tests.tuning.sage.models import LABELS, Logistic
 from tests.tuning.sage.prompt_models import surrogate
 from tests.tuning.sage.token_models import HELD_OUT, TRAIN, linear_pictures, prompt, spec
+from tuning.sage import failures
+from tuning.sage.confirming import Confirming
 from tuning.sage.surrogate import Surrogate
 from tuning.sage.targets import Targeted, Untargeted
 from tuning.sage.token import TokenSearch
 from tuning.sage.tokens.controls import TokenControls
+from tuning.sage.tokens.failing import shots
 from tuning.sage.tokens.found import PromptGrid, TokenAttempt
 from tuning.sage.tokens.transfer import CELLS, Cell, TokenTransfer, Transfer, widest
 from tuning.sage.tokens.vectors import tokens_of
@@ -213,3 +216,21 @@ def test_clusters_widen_an_interval():
     rate = whole.success("found", CELLS[0])
     assert rate.value == 0.5
     assert "3 effective of 32 rows in 4 clusters" in rate.method
+
+
+def test_pictures_of_new_prompts_that_show_the_target_are_kept(transfer, tmp_path):
+    climb = search()
+    confirming = Confirming("zoo:text-to-image", climb.spec.sampler, LINEAR, surrogate(bias=-5.0), tmp_path)
+    rows = shots(transfer, confirming)
+    new = transfer.rows(Cell("new", "new"))
+    assert [(row["prompt"], row["seed"]) for row in rows] == [
+        (transfer.shots[row].prompt.text, transfer.shots[row].seed) for row in new
+    ]
+    for row, number in zip(rows, new, strict=True):
+        assert row["natural"] == (transfer.seen["plain"].fails[number] == 1)
+        assert row["success"] == (not row["natural"])  # the token works everywhere here
+    saved = failures.every(tmp_path)
+    assert {one.failure.name for one in saved} == {row["failure"] for row in rows if row["success"]}
+    for one in saved:
+        np.testing.assert_array_equal(one.vectors, transfer.found.vector)
+        assert one.failure.target == Targeted(target="square")
