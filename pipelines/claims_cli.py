@@ -1,6 +1,6 @@
-"""`seedquake claims`: measure what the papers say, and write the ledger."""
+"""Put claims to the test: what `seedquake claims`, which `tuning.cli` gives all claims there are, does with them."""
 
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from pipelines.claims.claim import Claim
-    from pipelines.question import AnyQuestion
+    from pipelines.claims.claim import Claim, Finding
+    from pipelines.claims.subject import AnySubject
 
 Words = Annotated[
     list[str] | None,
@@ -19,52 +19,65 @@ PageFile = Annotated[Path | None, typer.Option("--page", help="The ledger's file
 Plan = Annotated[bool, typer.Option("--plan", help="Say which claims there are and what they cost; starts nothing.")]
 
 
-def claims(words: Words = None, page: PageFile = None, plan: Plan = False) -> None:
-    """Put published claims to the test and write the ledger: each with its estimate and verdict."""
+def examine(claims: "Mapping[str, Claim]", words: list[str] | None, page: Path | None, plan: bool) -> None:
+    """Measure those of the claims that the words name, and write the ledger of all; or say what that would cost."""
     from pipelines.claims import chosen, ledger
-    from pipelines.cli import asked_of_user, check, console
+    from pipelines.cli import asked_of_user, console
 
-    names = [word for word in words or [] if "=" not in word]
-    wanted = chosen(names)
+    wanted = chosen([word for word in words or [] if "=" not in word], claims)
     overrides = [word for word in words or [] if "=" in word]
-    asked = asked_of_user(lambda: ledger.questions(wanted, overrides))
-    for question in asked.values():
-        asked_of_user(partial(check, question))
+    asked = asked_of_user(lambda: ledger.subjects(wanted, overrides))
+    for subject in asked.values():
+        asked_of_user(subject.check)
     if plan:
         tell(wanted, asked, console)
         return
-    run(wanted, asked, page, console)
-
-
-def tell(wanted: "list[Claim]", asked: "dict[str, AnyQuestion]", console: Console) -> None:
-    """Print the claims, and what the rows that they rest on would cost."""
-    from pipelines import plan
-
-    for config, question in asked.items():
-        found = plan.plan(question)
-        time = plan.duration(found.seconds)
-        console.print(f"{config}: {found.rows} images, {found.stored} of them in the store; time {time}")
-        for claim in (c for c in wanted if c.config == config):
-            console.print(f"  {claim.name}: {claim.says}", highlight=False, markup=False, soft_wrap=True)
-
-
-def run(wanted: "list[Claim]", asked: "dict[str, AnyQuestion]", page: Path | None, console: Console) -> None:
-    """Measure the claims, print what is found, and write the ledger."""
-    from pipelines import plan, tracking
-    from pipelines.claims import ledger
-    from pipelines.cli import begin
-    from pipelines.progress import Watcher
-
-    for question in asked.values():
-        plan.refuse(question, plan.plan(question))
-    begin(list(asked.values()))
-    output = Path(next(iter(asked.values())).spec.run.output)
-    with tracking.tracked("claims", "claims") as tracker, Watcher(console) as watch:
-        found = list(ledger.measure(wanted, asked, output, tracker, watch))
-        target = page or output / "claims.md"
-        target.write_text(ledger.page(ledger.kept(output)), encoding="utf-8")
-        tracker.file(target)
-    for finding in found:
+    target = page or output(asked) / "claims.md"
+    for finding in run(claims, wanted, asked, target):
         said = f"{finding.verdict}: {finding.claim}, {finding.estimate:.3g}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
     console.print(f"\nledger   {target}", highlight=False, soft_wrap=True)
+
+
+def tell(wanted: "list[Claim]", asked: "Mapping[str, AnySubject]", console: Console) -> None:
+    """Print the claims, and what the answers that they rest on would cost."""
+    for config, subject in asked.items():
+        first, *more = subject.plan()
+        claims = [f"{claim.name}: {claim.says}" for claim in wanted if claim.config == config]
+        for line in (f"{config}: {first}", *(f"  {line}" for line in (*more, *claims))):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def run(
+    claims: "Mapping[str, Claim]", wanted: "list[Claim]", asked: "Mapping[str, AnySubject]", target: Path
+) -> "list[Finding]":
+    """Measure the claims that are wanted, and write the ledger of all claims to a file."""
+    from pipelines import tracking
+    from pipelines.claims import ledger
+    from pipelines.cli import console
+
+    for subject in asked.values():
+        subject.refuse()
+    start(list(asked.values()))
+    with tracking.tracked("claims", "claims") as tracker:
+        found = list(ledger.measure(wanted, asked, output(asked), tracker, console))
+        target.write_text(ledger.page(ledger.kept(output(asked), claims), claims), encoding="utf-8")
+        tracker.file(target)
+    return found
+
+
+def start(asked: "Sequence[AnySubject]") -> None:
+    """Open MLflow's store, and start Ray with room for every question; what else needs Ray joins it, or starts it."""
+    from pipelines import tracking
+    from pipelines.cli import begin
+
+    if questions := [question for subject in asked for question in subject.questions]:
+        begin(questions)
+    else:
+        kept = asked[0].run
+        tracking.open_store(tracking.address(kept.tracking_uri, kept.output), kept.experiment)
+
+
+def output(asked: "Mapping[str, AnySubject]") -> Path:
+    """Return the folder of the findings: the output of the first subject."""
+    return Path(next(iter(asked.values())).run.output)

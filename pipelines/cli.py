@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import claims_cli, index_cli
+from pipelines import index_cli
 from pipelines.config import UserError
 from pipelines.run import RunFailed
 
@@ -31,7 +31,6 @@ app = typer.Typer(
 zoo = typer.Typer(help="The embedded models.", no_args_is_help=True)
 app.add_typer(zoo, name="zoo")
 app.add_typer(index_cli.app, name="index")
-app.command()(claims_cli.claims)
 
 Config = Annotated[str, typer.Argument(help="A YAML file, or a packaged config such as robustness_demo.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as a.b=c, such as seeds.count=20.")]

@@ -29,7 +29,7 @@ def numbered(count: int, expand: Callable[[np.ndarray], pa.Table], batch_size: i
     def expanded(batch: Batch) -> pa.Table:
         return expand(batch["id"])
 
-    blocks = max(1, min(MAX_TASKS, count // (4 * batch_size)))
+    blocks = max(1, min(MAX_TASKS, count // ROWS_PER_TASK))  # each may start a process of Ray
     numbers = ray.data.range(count, override_num_blocks=blocks)
     rows = numbers.map_batches(expanded, batch_size=ROWS_PER_TASK, batch_format="numpy", num_cpus=1)  # type: ignore[arg-type]
     return rows.repartition(target_num_rows_per_block=batch_size)

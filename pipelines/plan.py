@@ -84,6 +84,17 @@ def refuse(question: AnyQuestion, found: Plan) -> None:
     output = question.spec.run.output
     if "://" in output:
         return
+    refuse_unwritable(output)
+    if found.disk_bytes > (free := shutil.disk_usage(output).free):
+        raise UserError(
+            f"run.output: expected {size(found.disk_bytes)} free in {output}, found {size(free)}; make room"
+        )
+    if question.spec.run.device == "cuda" and not question.spec.run.generate.gpus:
+        raise UserError("run.device: cuda expects run.generate.gpus above 0, found 0; set run.generate.gpus=1")
+
+
+def refuse_unwritable(output: str) -> None:
+    """Make the output folder, and raise `UserError` where it cannot be written."""
     try:
         Path(output).mkdir(parents=True, exist_ok=True)
         probe = Path(output) / f".probe-{time.time_ns()}"
@@ -93,12 +104,6 @@ def refuse(question: AnyQuestion, found: Plan) -> None:
         raise UserError(
             f"run.output: expected a folder to write to, but {output} cannot be written: {error.strerror}"
         ) from None
-    if found.disk_bytes > (free := shutil.disk_usage(output).free):
-        raise UserError(
-            f"run.output: expected {size(found.disk_bytes)} free in {output}, found {size(free)}; make room"
-        )
-    if question.spec.run.device == "cuda" and not question.spec.run.generate.gpus:
-        raise UserError("run.device: cuda expects run.generate.gpus above 0, found 0; set run.generate.gpus=1")
 
 
 def remember(question: AnyQuestion, swept: Swept) -> None:

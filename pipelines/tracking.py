@@ -51,7 +51,9 @@ class Tracker:
         import mlflow
 
         self.mlflow = mlflow
-        self.run = mlflow.start_run(run_name=name, tags={"seedquake.question": question, **versions()})
+        tags = {"seedquake.question": question, **versions()}
+        # nested: a study whose claims are tested is tracked under the run of the ledger
+        self.run = mlflow.start_run(run_name=name, nested=True, tags=tags)
         self.id: str = self.run.info.run_id
 
     def parameters(self, spec: Spec) -> None:

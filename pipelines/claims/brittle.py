@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 
 from pipelines.answers import BROKEN, Answers, joins_control
-from pipelines.claims.claim import Claim, Range
-from pipelines.question import AnyQuestion
+from pipelines.claims.claim import Claim, Measure, Range
 from pipelines.robustness import Robustness
 from pipelines.robustness_page import answer
 from stages.metrics import Bootstrap, Estimate, functional
@@ -128,15 +127,15 @@ def unshifted(column: str) -> Callable[[Sweep], Estimate]:
     return lambda sweep: sweep.of([sweep.column(column, None)], lambda means: means[:, 0])
 
 
-def over_rows(statistic: Callable[[Sweep], Estimate]) -> Callable[[AnyQuestion], Estimate]:
+def over_rows(statistic: Callable[[Sweep], Estimate]) -> Measure:
     """Return the statistic of a sweep's stored rows."""
     return lambda question: statistic(sweep_of(question))
 
 
 @lru_cache(maxsize=1)
-def sweep_of(question: AnyQuestion) -> Sweep:
+def sweep_of(question: Robustness) -> Sweep:
     """Return a sweep's stored rows, read once for all claims that rest on them."""
-    return Sweep(answer(cast("Robustness", question)))
+    return Sweep(answer(question))
 
 
 def _padded(columns: list[np.ndarray]) -> np.ndarray:

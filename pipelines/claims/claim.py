@@ -3,15 +3,17 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
-from pipelines.question import AnyQuestion
+from pipelines.claims.subject import AnySubject, OfQuestion
 from stages.base import Spec
 from stages.metrics import Estimate
 
 Verdict: TypeAlias = Literal["reproduced", "contradicted", "undecided"]
+Measure: TypeAlias = Callable[[Any], Estimate]
+"""Reads a statistic off what a subject has asked, once it has answered."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Claim:
     statistic: str
     """What is estimated, in words."""
     holds: Range
-    measure: Callable[[AnyQuestion], Estimate]
-    """Read the statistic off a question whose rows are in the store."""
+    measure: Measure
+    subject: Callable[[str, list[str]], AnySubject] = OfQuestion.resolved
+    """Resolve that config with overrides; claims of one config have one subject."""
     published: bool = False
     """Whether it is about published weights, too large for a quick look: measured only where it is named in full."""
 

@@ -2,16 +2,14 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import cast
 
 import numpy as np
 
 from pipelines import factorial_answers
 from pipelines.claims.brittle import PAPER
-from pipelines.claims.claim import Claim, Range
+from pipelines.claims.claim import Claim, Measure, Range
 from pipelines.factorial import Factorial
 from pipelines.factorial_answers import FactorialAnswers
-from pipelines.question import AnyQuestion
 from pipelines.trajectory import Trajectory
 from pipelines.trajectory_answers import STATISTICS, TrajectoryAnswers
 from stages.metrics import Estimate
@@ -101,19 +99,19 @@ def steps_of(question: Trajectory) -> TrajectoryAnswers:
     return TrajectoryAnswers(question)
 
 
-def over_models(statistic: Callable[[Models], Estimate]) -> Callable[[AnyQuestion], Estimate]:
+def over_models(statistic: Callable[[Models], Estimate]) -> Measure:
     """Return the statistic of models side by side."""
-    return lambda question: statistic(Models(rows_of(cast("Factorial", question))))
+    return lambda question: statistic(Models(rows_of(question)))
 
 
-def over_factors(statistic: Callable[[FactorialAnswers], Estimate]) -> Callable[[AnyQuestion], Estimate]:
+def over_factors(statistic: Callable[[FactorialAnswers], Estimate]) -> Measure:
     """Return the statistic of a factorial design."""
-    return lambda question: statistic(rows_of(cast("Factorial", question)))
+    return lambda question: statistic(rows_of(question))
 
 
-def over_steps(statistic: Callable[[TrajectoryAnswers], Estimate]) -> Callable[[AnyQuestion], Estimate]:
+def over_steps(statistic: Callable[[TrajectoryAnswers], Estimate]) -> Measure:
     """Return the statistic of recorded trajectories."""
-    return lambda question: statistic(steps_of(cast("Trajectory", question)))
+    return lambda question: statistic(steps_of(question))
 
 
 CLAIMS = (

@@ -1,15 +1,13 @@
 """The ledger: claims measured, kept one file each, and shown on a page."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipelines import ask
-from pipelines.claims import CLAIMS
+from rich.console import Console
+
 from pipelines.claims.claim import Claim, Finding
-from pipelines.question import AnyQuestion
-from pipelines.questions import resolved
-from pipelines.sweep import Watch
+from pipelines.claims.subject import AnySubject
 from pipelines.tracking import Tracker
 
 HEAD = "| claim | verdict | what is estimated | estimate | shown if | model and size |"
@@ -20,25 +18,26 @@ WORDS = {
 }
 
 
-def questions(claims: Sequence[Claim], overrides: list[str]) -> dict[str, AnyQuestion]:
-    """Return the question of every config that the claims rest on."""
-    return {config: resolved(config, overrides) for config in dict.fromkeys(c.config for c in claims)}
+def subjects(claims: Sequence[Claim], overrides: list[str]) -> dict[str, AnySubject]:
+    """Return the subject of every config that the claims rest on."""
+    resolve = {claim.config: claim.subject for claim in claims}
+    return {config: subject(config, overrides) for config, subject in resolve.items()}
 
 
 def measure(
-    claims: Sequence[Claim], asked: dict[str, AnyQuestion], output: Path, tracker: Tracker, watch: Watch
+    claims: Sequence[Claim], asked: Mapping[str, AnySubject], output: Path, tracker: Tracker, console: Console
 ) -> Iterator[Finding]:
-    """Yield what is found on each claim, and keep it; rows that are in the store are not drawn again."""
-    for config, question in asked.items():
-        answer = ask.ask(question, None, watch)
+    """Yield what is found on each claim, and keep it; what is there of a subject's answer is not made again."""
+    for config, subject in asked.items():
+        answer = subject.answer(console)
         for claim in (c for c in claims if c.config == config):
-            estimate = claim.measure(question)
+            estimate = claim.measure(subject.asked)
             finding = Finding(
                 claim=claim.name,
                 estimate=estimate,
                 verdict=claim.holds.judge(estimate),
-                model=", ".join(draw.grid.model for draw in question.draws) + "; " + answer.page.facts["Grid"],
-                report=str(answer.report.parent),
+                model=answer.size,
+                report=str(answer.folder),
                 measured=time.strftime("%Y-%m-%d", time.gmtime()),
             )
             keep(finding, output)
@@ -54,13 +53,13 @@ def keep(finding: Finding, output: Path) -> None:
     file.write_text(finding.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def kept(output: Path) -> dict[str, Finding]:
+def kept(output: Path, claims: Mapping[str, Claim]) -> dict[str, Finding]:
     """Return what was found on the claims so far, by name."""
-    files = {name: output / "claims" / f"{name}.json" for name in CLAIMS}
+    files = {name: output / "claims" / f"{name}.json" for name in claims}
     return {name: Finding.model_validate_json(file.read_text()) for name, file in files.items() if file.is_file()}
 
 
-def page(found: dict[str, Finding]) -> str:
+def page(found: Mapping[str, Finding], claims: Mapping[str, Claim]) -> str:
     """Return the ledger as Markdown: every claim, also those that were not measured."""
     lines = [
         "# Ledger of claims",
@@ -69,10 +68,9 @@ def page(found: dict[str, Finding]) -> str:
         "reproduced where the whole 95 % interval lies where it says, contradicted where all of it lies elsewhere,",
         "and undecided otherwise. The models are small: a verdict holds for the model and size in its row.",
     ]
-    for source in dict.fromkeys(claim.source for claim in CLAIMS.values()):
-        claims = [claim for claim in CLAIMS.values() if claim.source == source]
+    for source in dict.fromkeys(claim.source for claim in claims.values()):
         lines += ["", f"## {source}", "", HEAD, "| --- | --- | --- | --- | --- | --- |"]
-        lines += [row(claim, found.get(claim.name)) for claim in claims]
+        lines += [row(claim, found.get(claim.name)) for claim in claims.values() if claim.source == source]
     return "\n".join(lines) + "\n"
 
 

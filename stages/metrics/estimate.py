@@ -1,6 +1,7 @@
 """Estimate: the only form in which a number leaves the project."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
@@ -65,3 +66,8 @@ class Estimate(Spec):
 
     def __str__(self) -> str:
         return format(self)
+
+
+def widest(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the estimate with the widest interval, of several of one number; one without an interval comes last."""
+    return max(estimates, key=lambda one: -1.0 if math.isnan(one.high - one.low) else one.high - one.low)

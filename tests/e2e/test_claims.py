@@ -31,3 +31,20 @@ def test_claims_are_measured_and_written_down(tmp_path: Path):
     with sqlite3.connect(tmp_path / "runs" / "mlflow.db") as store:
         tracked = {key for (key,) in store.execute("select key from latest_metrics")}
     assert "brittle/positive-shift-greener_low" in tracked
+
+
+def test_claims_rest_on_studies_too(tmp_path: Path):
+    names = ("sage/latents-beyond-chance", "sage/latents-distort-any-prompt")
+    tiny = ("region=null", "controls=[fresh_seeds]", "search.sampler={scheduler: ddim, steps: 4, guidance: 2.0}")
+    tiny = (*tiny, "search.iterations=6", "search.step=0.1", "classes=[star, moon]", "seeds=3", "group=3")
+    out, _ = seedquake("claims", *names, *tiny, "search.gradient={kind: full}", cwd=tmp_path)
+    assert ": sage/latents-distort-any-prompt, " in out
+    page = (tmp_path / "runs" / "claims.md").read_text()
+    assert page.count("; 6 searches of 3 seeds a class") == 2
+    assert "brittle/classes-differ" in page
+    with sqlite3.connect(tmp_path / "runs" / "mlflow.db") as store:
+        tracked = {key for (key,) in store.execute("select key from latest_metrics")}
+        parents = "select value from tags where key = 'mlflow.parentRunId'"
+        (ledger,) = store.execute("select run_uuid from runs where name = 'claims'").fetchone()
+        assert ledger in {value for (value,) in store.execute(parents)}
+    assert "sage/latents-beyond-chance_low" in tracked

@@ -12,7 +12,7 @@ BAD = {
     "transition transition_small counts=[4,9999]": "at most 4096",
     "transition transition_small budget.steps=3": "budget.steps is not a setting",
     "transition transition_small drawing.descriptor=zoo:none": "the embedded models are",
-    "transition transition_smal": "packaged configs are finetune_small",
+    "transition transition_smal": "packaged configs are claims_sage",
     "transition transition_cifar10": "found no cifar10",
     "finetune finetune_small target.count=10": "expected at most 10 pictures",
     "finetune finetune_small network.width=12": "multiple of 8",

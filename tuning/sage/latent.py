@@ -114,6 +114,8 @@ class Tick(NamedTuple):
     """The searches that it has ended."""
     pictures: int
     """Drawn so far, in all searches."""
+    objective: float
+    """What these pictures have come to on average, which a search maximises; NaN where one is not finite."""
 
 
 @dataclass(eq=False)
@@ -173,7 +175,8 @@ class LatentSearch:
             active += [waiting.popleft() for _ in range(min(len(waiting), self.spec.batch - len(active)))]
             drawn += len(active)
             on = self._tick(active)
-            yield Tick([row.found for row in active if row not in on], drawn)
+            ended = [row.found for row in active if row not in on]
+            yield Tick(ended, drawn, float(np.mean([row.found.curve[-1] for row in active])))
             active = on
 
     def _row(self, attempt: Attempt) -> _Row:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from tuning.sage.prompts.found import Candidate, Choice, PromptFound, PromptRow, PromptSearchSpec
 from tuning.sage.prompts.gradient import ByGradient
 from tuning.sage.prompts.growth import Growth
@@ -22,6 +24,8 @@ class PromptTick(NamedTuple):
     """The searches that it has ended."""
     pictures: int
     """Drawn so far, in all searches."""
+    objective: float
+    """The mean loss of the prompts so far, which a search maximises."""
 
 
 class PromptSearch:
@@ -63,7 +67,7 @@ class PromptSearch:
         yield self._tick(rows, active, on)
         while on:
             for _ in self.choice(on):
-                yield PromptTick([], _drawn(rows))
+                yield _tick(rows, [])
             self._append(on)
             active, on = on, [row for row in on if self._goes_on(row)]
             yield self._tick(rows, active, on)
@@ -112,8 +116,9 @@ class PromptSearch:
         ended = [row.found for row in active if row not in on]
         for found in ended:
             found.naturalness = [self.words.naturalness(text) for text in (found.path[0].prompt, found.prompt)]
-        return PromptTick(ended, _drawn(rows))
+        return _tick(rows, ended)
 
 
-def _drawn(rows: Sequence[PromptRow]) -> int:
-    return sum(row.found.evaluations for row in rows)
+def _tick(rows: Sequence[PromptRow], ended: list[PromptFound]) -> PromptTick:
+    drawn = sum(row.found.evaluations for row in rows)
+    return PromptTick(ended, drawn, float(np.mean([row.found.path[-1].objective for row in rows])))

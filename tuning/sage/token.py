@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
 from tuning.sage.prompts.pictures import Vectors
@@ -25,6 +26,8 @@ class TokenTick(NamedTuple):
     """The searches that it has ended."""
     pictures: int
     """Drawn so far, in all searches."""
+    objective: float
+    """The mean loss over all train pictures, when they were drawn last; a search maximises it."""
 
 
 @dataclass(eq=False)
@@ -77,7 +80,8 @@ class TokenSearch:
         for iteration in range(self.spec.iterations + 1):
             last = iteration == self.spec.iterations
             on = [row for row in active if row.finite and not last]
-            yield TokenTick([row.found for row in active if row not in on], sum(row.found.evaluations for row in rows))
+            ended, drawn = [row.found for row in active if row not in on], sum(row.found.evaluations for row in rows)
+            yield TokenTick(ended, drawn, float(np.mean([row.found.checks[-1].objective for row in active])))
             if not (active := on):
                 return
             self._climb(active, iteration)

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from stages.metrics import Estimate
+from stages.metrics.estimate import widest
 
 KNOWN = Estimate(value=0.89, low=0.87, high=0.91, n=960, method="Wilson 0.95")
 
@@ -46,3 +47,14 @@ def test_no_rows_have_no_value():
 def test_refuses_infinity():
     with pytest.raises(ValidationError, match="finite numbers or NaN"):
         Estimate(value=0.5, low=0.1, high=math.inf, n=3, method="t")
+
+
+def _between(low, high):
+    return Estimate(value=0.5, low=low, high=high, n=4, method="-")
+
+
+def test_the_widest_interval():
+    narrow, wide, none = _between(0.4, 0.6), _between(0.1, 0.6), _between(math.nan, math.nan)
+    assert widest([none, narrow, wide]) is wide
+    assert widest([none, narrow]) is narrow
+    assert widest([none]) is none

@@ -10,6 +10,7 @@ from pipelines.report import Page, Picture, interval
 from stages.metrics import Estimate
 from tuning.sage import failures, outcomes
 from tuning.sage.latent import Attempt
+from tuning.sage.latents.elsewhere_page import ElsewhereAnswers
 from tuning.sage.latents.figures import budgets, curves, gallery
 from tuning.sage.latents.study import LatentStudySpec
 from tuning.sage.latents.trial import LatentTask, Way
@@ -44,11 +45,12 @@ def page(spec: LatentStudySpec) -> Page:
     answers = read(spec)
     saved = collect(spec, answers)
     shown, region = table(answers), around(spec.around(spec.region)) if spec.region else None
+    elsewhere = ElsewhereAnswers(spec.abroad(spec.elsewhere).done()) if spec.elsewhere else None
     return Page(
         title=f"Seedquake: {spec.name}",
         question=spec.asks,
         verdict=verdict(answers),
-        sentences=(*sentences(answers), *(region.sentences() if region else ())),
+        sentences=(*sentences(answers), *(part for each in (region, elsewhere) if each for part in each.sentences())),
         pictures=(
             Picture("rates", "Share of attempts with a valid failure that the judge confirms, 95 %.", budgets(answers)),
             Picture(
@@ -59,7 +61,9 @@ def page(spec: LatentStudySpec) -> Page:
             *([region.picture()] if region else []),
             Picture("failures", caption(saved), gallery(saved[:GALLERY]), wide=True),
         ),
-        tables={"attempts": attempts(answers), "rates": shown} | ({"region": region.table()} if region else {}),
+        tables={"attempts": attempts(answers), "rates": shown}
+        | ({"region": region.table()} if region else {})
+        | ({"elsewhere": elsewhere.table()} if elsewhere else {}),
         shown=shown,
         heading="Every class",
         facts=facts(spec, answers, saved),
@@ -161,6 +165,7 @@ def facts(spec: LatentStudySpec, answers: Answers, saved: list[failures.Saved]) 
         "Model": f"{spec.model}, {sampler.scheduler} {sampler.steps} steps, guidance {sampler.guidance:g}",
         "Ensemble": ", ".join(member.model for member in spec.surrogate.members),
         "Judge, unseen by the search": spec.surrogate.judge.model,
+        "Size": f"{len(answers.of('search'))} searches of {spec.seeds} seeds a class",
         "Pictures": f"{drawn:,} drawn",
         "Failures": f"{len(saved)} in {spec.folder / 'failures'}",
     }

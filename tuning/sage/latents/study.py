@@ -13,7 +13,8 @@ from typing_extensions import override
 
 from stages.models.source import fingerprint
 from tuning.sage.latent import Attempt, LatentSearchSpec
-from tuning.sage.latents import trial
+from tuning.sage.latents import elsewhere, trial
+from tuning.sage.latents.elsewhere import ElsewhereSpec, ElsewhereTask
 from tuning.sage.latents.trial import LatentTask, Way
 from tuning.sage.region import task as region_task
 from tuning.sage.region.region import RegionSpec
@@ -47,6 +48,9 @@ class LatentStudySpec(StudySpec):
         ("fresh_seeds", "random_perturbations"), description="Random searches with the same number of pictures."
     )
     region: RegionSpec | None = Field(None, description="What is measured around the failures found; null: nothing.")
+    elsewhere: ElsewhereSpec | None = Field(
+        None, description="How the latents found are tried with the prompts of other classes; null: not at all."
+    )
 
     leaves: ClassVar = "sage"
     asks: ClassVar = "Which likely seeds make this model fail, and does a search find them sooner than chance?"
@@ -96,11 +100,22 @@ class LatentStudySpec(StudySpec):
             yield self.tasks(way)
         if self.region:
             yield {"region": self.around(self.region)}
+        if self.elsewhere:
+            yield {"elsewhere": self.abroad(self.elsewhere)}
 
     def around(self, region: RegionSpec) -> RegionTask:
         """Return the trial that looks around what the searches have found."""
+        return RegionTask(region=region, searches=self.searches())
+
+    def abroad(self, elsewhere: ElsewhereSpec) -> ElsewhereTask:
+        """Return the trial that draws what the searches have found with other prompts."""
+        prompts = {label: self.prompt(label) for label in self.surrogate.labels}
+        return ElsewhereTask(elsewhere=elsewhere, prompts=prompts, searches=self.searches())
+
+    def searches(self) -> LatentTask:
+        """Return every search as one task."""
         (task, *_) = self.tasks("search").values()
-        return RegionTask(region=region, searches=task.model_copy(update={"attempts": tuple(self.attempts())}))
+        return task.model_copy(update={"attempts": tuple(self.attempts())})
 
     @override
     def check(self) -> None:
@@ -122,6 +137,8 @@ class LatentStudySpec(StudySpec):
         yield f"controls   {', '.join(self.controls) or 'none'}, each with as many pictures as the search"
         if self.region:
             yield f"region     at most {self.region.pictures} pictures around what is found"
+        if self.elsewhere:
+            yield f"elsewhere  at most {self.elsewhere.pictures} pictures of what is found, with other prompts"
         yield f"trials     {len(self.tasks('search'))} of {self.group} searches, {self.run.trials.actors} at a time"
 
     @override
@@ -135,4 +152,5 @@ def work(point: Point) -> Iterator[Metrics]:
     """Work on the task of a point, whichever it is."""
     task = point["task"]
     kind = task["kind"] if isinstance(task, dict) else None
-    yield from (region_task.run(point) if kind == "region" else trial.run(point))
+    runs = {"region": region_task.run, "elsewhere": elsewhere.run}
+    yield from runs.get(str(kind), trial.run)(point)

@@ -12,7 +12,7 @@ from pydantic import Field
 from stages.base import Spec, digest
 from stages.models.source import fingerprint
 from stages.models.spec import ModelSpec
-from tuning.sage import outcomes
+from tuning.sage import failures, outcomes
 from tuning.sage.confirming import Confirming, Suspect
 from tuning.sage.latent import Attempt, Found, LatentSearch, LatentSearchSpec
 from tuning.sage.outcomes import Outcome
@@ -64,6 +64,11 @@ class LatentTask(Spec):
         """Return what came of those attempts that are done."""
         return outcomes.kept(self.outcomes, self.attempts, Outcome)
 
+    def found(self) -> list[failures.Saved]:
+        """Return the failures that its searches have found, plain seeds that fail by themselves left out."""
+        names = [one.failure for one in self.done().values() if one.failure is not None and one.success]
+        return [failures.load(self.folder / "failures" / name) for name in names]
+
 
 def run(point: Point) -> Iterator[Metrics]:
     """Work on the task of a point, yielding how far it is; attempts that are done are not done again."""
@@ -112,8 +117,7 @@ def searched(
     for tick in LatentSearch(task.search, generator, surrogate).ticks(todo):
         for found in tick.ended:
             keeping.keep(found, (time.monotonic() - start) / max(1, tick.pictures))
-        if tick.ended:
-            yield {"pictures": float(tick.pictures), **found_so_far(task)}
+        yield {"pictures": float(tick.pictures), "objective": tick.objective, **found_so_far(task)}
 
 
 def drawn(task: LatentTask, todo: Sequence[Attempt], generator: "Stepwise", surrogate: Surrogate) -> Iterator[Metrics]:

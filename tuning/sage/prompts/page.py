@@ -182,6 +182,7 @@ def facts(spec: PromptStudySpec, answers: Answers, saved: list[failures.Saved]) 
     sampler = spec.search.sampler
     return {
         "Model": f"{spec.model}, {sampler.scheduler} {sampler.steps} steps, guidance {sampler.guidance:g}",
+        "Size": f"{len(answers.of('search'))} searches on {spec.seeds} seeds each",
         "Language model": spec.search.language.model,
         "Ensemble": ", ".join(member.model for member in spec.surrogate.members),
         "Judge, unseen by the search": spec.surrogate.judge.model,

@@ -111,7 +111,7 @@ def searched(parts: Parts, todo: Sequence[PromptAttempt]) -> Iterator[Metrics]:
     for tick in search.ticks(todo):
         for found in tick.ended:
             keeping.keep(of_search(found), (time.monotonic() - start) / max(1, tick.pictures))
-        yield {"pictures": float(tick.pictures), **found_so_far(task)}
+        yield {"pictures": float(tick.pictures), "objective": tick.objective, **found_so_far(task)}
 
 
 def completed(parts: Parts, todo: Sequence[PromptAttempt]) -> Iterator[Metrics]:

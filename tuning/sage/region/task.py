@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 
 from stages.base import Spec, digest
 from stages.metrics import Estimate
-from tuning.sage import failures, outcomes
+from tuning.sage import outcomes
 from tuning.sage.latents.trial import LatentTask, load
 from tuning.sage.region.region import Region, RegionResult, RegionSpec, connected, failing, of_saved, straight
 from tuning.search import Metrics, Point
@@ -38,12 +38,6 @@ class RegionTask(Spec):
         """The most pictures that it may draw."""
         return self.region.pictures
 
-    def failures(self) -> list[failures.Saved]:
-        """Return what the searches have found, plain seeds that fail by themselves left out."""
-        found = self.searches.done().values()
-        names = [one.failure for one in found if one.failure is not None and one.success]
-        return [failures.load(self.searches.folder / "failures" / name) for name in names]
-
 
 def run(point: Point) -> Iterator[Metrics]:
     """Measure the region around the failures of a point's task."""
@@ -53,7 +47,7 @@ def run(point: Point) -> Iterator[Metrics]:
     torch.set_num_threads(task.searches.threads)
     if not task.measured.is_file():
         generator, surrogate = load(task.searches)
-        found = Region(task.settings, generator, surrogate)(of_saved(task.failures(), generator))
+        found = Region(task.settings, generator, surrogate)(of_saved(task.searches.found(), generator))
         partial = task.measured.with_suffix(".partial")
         partial.write_text(json.dumps(described(found), indent=2) + "\n", encoding="utf-8")
         partial.rename(task.measured)

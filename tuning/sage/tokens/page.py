@@ -50,7 +50,7 @@ class Answer:
 
 def page(spec: TokenStudySpec) -> Page:
     """Return the page of a study whose trials are all done."""
-    answers = [Answer(t, json.loads(spec.task(t).file(spec.task(t).attempts[0]).read_text())) for t in spec.targets]
+    answers = read(spec)
     table = pd.DataFrame([row for answer in answers for row in rows(answer)])
     saved = collect(spec, answers)
     return Page(
@@ -70,12 +70,26 @@ def page(spec: TokenStudySpec) -> Page:
         heading="On prompts and seeds that the search has not seen",
         facts={
             "Model": spec.model,
+            "Size": size(spec),
             "Judge, unseen by the search": spec.surrogate.judge.model,
             "Failures": f"{len(saved)} in {spec.folder / 'failures'}",
         },
         spec=spec.model_dump(mode="json"),
         numbers={f"{answer.target}_success": answer.of("success", "found").value for answer in answers},
     )
+
+
+def read(spec: TokenStudySpec) -> list[Answer]:
+    """Return what is kept of every target."""
+    tasks = [spec.task(target) for target in spec.targets]
+    files = [task.file(task.attempts[0]) for task in tasks]
+    return [Answer(t, json.loads(file.read_text())) for t, file in zip(spec.targets, files, strict=True)]
+
+
+def size(spec: TokenStudySpec) -> str:
+    """Return how many tokens there are, and what they are tried on."""
+    new = spec.token_search().held_out
+    return f"{len(spec.targets)} tokens, each on {len(new.prompts)} new prompts x {len(new.seeds)} new seeds"
 
 
 def collect(spec: TokenStudySpec, answers: list[Answer]) -> list[failures.Saved]:

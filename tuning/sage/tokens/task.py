@@ -86,7 +86,7 @@ def run(point: Point) -> Iterator[Metrics]:
                 transfer = TokenTransfer(search)(found)
                 kept = described(transfer) | {"shots": shots(transfer, confirming)}
                 keep(task, kept, found.attempt, found.vector)
-            yield {"pictures": float(tick.pictures)}
+            yield {"pictures": float(tick.pictures), "objective": tick.objective}
     task.measured.touch()
     yield {"pictures": float(task.pictures)}
 

@@ -1,6 +1,6 @@
 """TokenTransfer: whether a token found on some prompts and seeds works on others, beside what controls do there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from stages.arrays import Clusters, Outcomes
 from stages.metrics import Bootstrap, Estimate, functional, paired_difference, proportion_difference
 from stages.metrics.clustered import clustered_proportion
+from stages.metrics.estimate import widest
 from tuning.sage.token import TokenSearch
 from tuning.sage.tokens.controls import TokenControls
 from tuning.sage.tokens.found import Shot, TokenControl, TokenFound, shots_of
@@ -141,8 +142,3 @@ class TokenTransfer:
         prompts = {"train": attempt.trained_on(spec.train), "new": attempt.tried_on(spec.held_out)}
         seeds = {"train": spec.train.seeds, "new": spec.held_out.seeds}
         return [(cell, shot) for cell in CELLS for shot in shots_of(prompts[cell.prompts], seeds[cell.seeds])]
-
-
-def widest(estimates: Sequence[Estimate]) -> Estimate:
-    """Return the estimate with the widest interval, of several of one number; one without an interval comes last."""
-    return max(estimates, key=lambda one: float(np.nan_to_num(one.high - one.low, nan=-1.0)))

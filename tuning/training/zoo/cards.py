@@ -126,7 +126,7 @@ TEXTS = {
     ),
     "scenes-judge": (
         "A second opinion on the main object of a scene: another architecture and seed, no weights shared.",
-        "timm test_convnext2",
+        "timm test_efficientnet",
         (*ALWAYS_ANSWERS, "Trained on the same scenes as scenes-style, so it may share its blind spots."),
     ),
     "scenes-clip": (

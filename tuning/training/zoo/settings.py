@@ -112,10 +112,10 @@ SETTINGS: dict[str, AnyRecipeSpec] = {
         loop=LoopSpec(steps=1300, batch=64, learning_rate=2e-3, decay_steps=600, seed=12),
     ),
     "scenes-judge": ClassifierSpec(
-        architecture="test_convnext2",
+        architecture="test_efficientnet",
         grammar="scene",
-        ease_steps=800,
-        loop=LoopSpec(steps=1900, batch=64, learning_rate=2e-3, decay_steps=800, seed=13),
+        ease_steps=400,
+        loop=LoopSpec(steps=2200, batch=64, learning_rate=3e-3, decay_steps=1200, seed=13),
     ),
     "scenes-clip": ClipSpec(
         grammar="scene",

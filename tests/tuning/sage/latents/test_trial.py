@@ -84,10 +84,11 @@ def test_a_killed_trial_goes_on_where_it_was(done, tmp_path):
     name, task = next(iter(spec.tasks("search").items()))
     point = {"name": name, "task": task.model_dump(mode="json")}
     started = run(point)
-    next(started)
+    first = {}
+    while not first:
+        assert np.isfinite(next(started)["objective"])
+        first = {file: file.stat().st_mtime_ns for file in task.outcomes.glob("*.json")}
     started.close()
-    first = {file: file.stat().st_mtime_ns for file in task.outcomes.glob("*.json")}
-    assert first
     assert not task.measured.exists()
     list(run(point))
     assert first == {file: file.stat().st_mtime_ns for file in first}
@@ -175,3 +176,16 @@ def test_the_region_around_what_was_found(done):
     assert sum(region.kept["evaluations"].values()) <= task.pictures
     assert {"radius, radians", "outlasts b = 0.5"} <= {*region.table()["measure"]}
     assert "radians away" in " ".join(page(spec).sentences)
+
+
+def test_what_was_found_is_tried_with_other_prompts(done):
+    spec = LatentStudySpec.model_validate(done.model_dump(mode="json") | {"elsewhere": {"failures": 2, "classes": 3}})
+    (task,) = list(spec.phases())[-1].values()
+    list(work({"name": "elsewhere", "task": task.model_dump(mode="json")}))
+    names = {saved.failure.name for saved in spec.searches().found()[:2]}
+    rows = task.done()
+    assert {one.failure for one in rows} == names
+    assert len(rows) == 3 * len(names)
+    found = page(spec)
+    assert len(found.tables["elsewhere"]) == len(rows)
+    assert "With the prompts of other classes" in " ".join(found.sentences)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from stages.metrics import Estimate
 from stages.models.clip import load_clip
 from stages.models.spec import ModelSpec
 from stages.randomness import rng
@@ -19,7 +18,7 @@ from tuning.sage.token import TokenSearch
 from tuning.sage.tokens.controls import TokenControls
 from tuning.sage.tokens.failing import shots
 from tuning.sage.tokens.found import PromptGrid, TokenAttempt
-from tuning.sage.tokens.transfer import CELLS, Cell, TokenTransfer, Transfer, widest
+from tuning.sage.tokens.transfer import CELLS, Cell, TokenTransfer, Transfer
 from tuning.sage.tokens.vectors import tokens_of
 
 LINEAR = linear_pictures()
@@ -194,17 +193,6 @@ def test_a_prompt_without_room_for_all_tokens_of_the_targets_word():
     with pytest.raises(ValueError, match="expected room for 3 behind the prompt, found 2"):
         search(ensemble=ensemble, train=train, held_out=held_out)([attempt])
     assert search(ensemble=ensemble, train=train, held_out=held_out, controls=(), iterations=0)([attempt])
-
-
-def _estimate(low, high):
-    return Estimate(value=0.5, low=low, high=high, n=4, method="-")
-
-
-def test_the_widest_interval():
-    narrow, wide, none = _estimate(0.4, 0.6), _estimate(0.1, 0.6), _estimate(np.nan, np.nan)
-    assert widest([none, narrow, wide]) is wide
-    assert widest([none, narrow]) is narrow
-    assert widest([none]) is none
 
 
 def test_clusters_widen_an_interval():
