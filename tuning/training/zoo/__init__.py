@@ -24,7 +24,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "scenes-judge": (),
     "scenes-clip": ("scenes-style",),
     "scenes-vae": ("vae",),
-    "scenes": ("scenes-vae", "scenes-clip"),
+    "scenes": ("scenes-vae", "scenes-clip", "text-to-image"),
     "scenes-lm": (),
 }
 """What can be trained, each with the parts that it is built on."""

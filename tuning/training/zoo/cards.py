@@ -110,7 +110,7 @@ TEXTS = {
             "Knows only the captions of the scenes' grammar; any other prompt is untested.",
             "Its figures say which object is seen, not whether numbers, places and the rest of a prompt are met.",
             "Its figures hold for the guidance and the sampler beside them.",
-            "Its autoencoder started from that of text-to-image: latents of the two are not the same.",
+            "Network and autoencoder went on from those of text-to-image; latents of the two are not the same.",
             "A study object: its failures say nothing about the rate of failures in large models.",
         ),
     ),

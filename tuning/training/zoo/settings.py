@@ -132,9 +132,10 @@ SETTINGS: dict[str, AnyRecipeSpec] = {
     "scenes": TextToImageSpec(
         channels=(16, 32, 64, 128),
         grammar="scene",
+        start="text-to-image",
         images=64_000,
         loop=LoopSpec(
-            steps=4400, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=1600, average=0.998, seed=15
+            steps=4600, batch=32, learning_rate=1.2e-3, warmup_steps=200, decay_steps=2600, average=0.998, seed=15
         ),
     ),
     "scenes-lm": LanguageModelSpec(

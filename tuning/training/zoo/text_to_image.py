@@ -40,6 +40,11 @@ class TextToImageSpec(CaptionedSpec):
         exclude_if=lambda value: value == "scaled_linear",
         description="Noise schedule: Stable Diffusion's, that of Ho et al. 2020, or GLIDE's.",
     )
+    start: Literal["text-to-image"] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Model of the same channels whose network it starts from; null: from nothing.",
+    )
     shared_steps: int = Field(
         0,
         ge=0,
@@ -76,6 +81,9 @@ class TextToImageRecipe(CaptionedDiffusion[TextToImageSpec]):
             cache = work / f"{name}-{version}.safetensors"
             self.latents = cached_latents(self.vae, spec.images, cache, device, spec.grammar)
         self._prepare(clip_folder, (3 if self.discrete else 4, SIDE, SIDE))
+        if spec.start:
+            known = UNet2DConditionModel.from_pretrained(work / spec.start / "unet")
+            self.module.load_state_dict(known.state_dict())
 
     @override
     def network(self, shape: tuple[int, int, int], width: int) -> UNet2DConditionModel:

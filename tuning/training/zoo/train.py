@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from stages.models.zoo import WEIGHTS
 from tuning.training.edm import EdmRecipe
 from tuning.training.settings import EdmSpec
-from tuning.training.zoo import PARTS, lineage
+from tuning.training.zoo import PARTS
 from tuning.training.zoo.cards import TEXTS, write_card
 from tuning.training.zoo.classifier import ClassifierRecipe, ClassifierSpec
 from tuning.training.zoo.clip import ClipRecipe, ClipSpec
@@ -29,6 +29,7 @@ SHIPPED: dict[str, dict[str, str]] = {
     "scenes-style": {"scenes-style": "."},
     "scenes-clip": {"scenes-clip": "."},
     "scenes-vae": {"scenes/vae": "."},
+    "text-to-image": {"text-to-image/unet": "unet"},
     "vae": {"text-to-image/vae": "."},
     "upsampler": {"pixel-fixed/upsampler": "upsampler", "pixel-fixed/upsampler_scheduler": "upsampler_scheduler"},
 }
@@ -54,12 +55,19 @@ def train(
         raise ValueError(f"zoo train: can train {', '.join(PARTS)}, but {name!r} was asked for")
     if threads is not None:
         torch.set_num_threads(threads)
-    for part in lineage(name):
-        if part == name or anew or not take(part, work, weights):
-            run(part, work, device)
+    prepare(name, work, weights if not anew else None, device)
+    run(name, work, device)
     if name not in TEXTS:
         return work / name
     return ship(name, work, weights)
+
+
+def prepare(name: str, work: Path, weights: Path | None, device: str) -> None:
+    """Take the parts that `name` is built on from `weights`; those that are not there are trained, after their own."""
+    for part in PARTS[name]:
+        if weights is None or not take(part, work, weights):
+            prepare(part, work, weights, device)
+            run(part, work, device)
 
 
 def take(part: str, work: Path, weights: Path) -> bool:
