@@ -25,6 +25,12 @@ NAMES = (
     "descriptor",
     "pixel-unet",
     "pixel-transformer",
+    "scenes",
+    "scenes-style",
+    "scenes-edges",
+    "scenes-judge",
+    "scenes-clip",
+    "scenes-lm",
 )
 WEIGHTS = Path(__file__).parent / "weights"
 
