@@ -36,6 +36,11 @@ def title(family: str) -> str:
     return f"{NAMES.get(kind, kind)}{', ' + rest.rstrip(')') if bracket else ''}"
 
 
+def whiskers(estimates: Sequence[Estimate]) -> list[list[float]]:
+    """Return how far the intervals reach below and above their values; an end that rounding puts beyond reaches 0."""
+    return [[max(0.0, e.value - e.low) for e in estimates], [max(0.0, e.high - e.value) for e in estimates]]
+
+
 def sheet(width: float, height: float, rows: int, columns: int, share_y: bool = False) -> "tuple[Figure, list[Axes]]":
     """Return an empty figure and its axes, in inches; no window, no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.figures import COLOURS, CONTROL, GREY, INK, JUDGE, sheet
+from pipelines.figures import COLOURS, CONTROL, GREY, INK, JUDGE, sheet, whiskers
 from stages.metrics import Proportion
 from tuning.sage.outcomes import Outcome
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tuning.sage.failures import Saved
     from tuning.sage.latents.page import Answers
 
 COLOUR = {"search": INK, "fresh_seeds": CONTROL, "random_perturbations": JUDGE}
@@ -29,7 +28,7 @@ def budgets(answers: "Answers") -> "Figure":
         if not found:
             continue
         rate = Proportion().of(np.array(found))
-        ends = [[max(0.0, rate.value - rate.low)], [max(0.0, rate.high - rate.value)]]
+        ends = whiskers([rate])
         axis.errorbar(
             [most], [rate.value], yerr=ends, fmt="o", color=COLOUR[way], capsize=3, label=f"{NAMES[way]}, 95 %"
         )
@@ -62,18 +61,4 @@ def curves(answers: "Answers") -> "Figure":
     for label in classes[: len(COLOURS)]:
         axis.plot([], [], color=colour[label], label=label)
     axis.legend(frameon=False, fontsize=6, ncols=2)
-    return figure
-
-
-def gallery(saved: "list[Saved]") -> "Figure":
-    """Return each failure under the picture of its plain seed."""
-    columns = max(1, len(saved))
-    figure, axes = sheet(max(3.0, 1.05 * columns), 2.8, 2, columns)
-    for axis in axes:
-        axis.axis("off")
-    for number, one in enumerate(saved):
-        axes[number].imshow(one.before)
-        axes[columns + number].imshow(one.after)
-        axes[number].set_title(one.failure.label, fontsize=7)
-        axes[columns + number].set_title(one.failure.seen["judge"], fontsize=7)
     return figure

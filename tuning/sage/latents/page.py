@@ -9,9 +9,10 @@ import pandas as pd
 from pipelines.report import Page, Picture, interval
 from stages.metrics import Estimate
 from tuning.sage import failures, outcomes
+from tuning.sage.gallery import gallery
 from tuning.sage.latent import Attempt
 from tuning.sage.latents.elsewhere_page import ElsewhereAnswers
-from tuning.sage.latents.figures import budgets, curves, gallery
+from tuning.sage.latents.figures import budgets, curves
 from tuning.sage.latents.study import LatentStudySpec
 from tuning.sage.latents.trial import LatentTask, Way
 from tuning.sage.outcomes import Outcome
@@ -22,7 +23,6 @@ WORDS: dict[Way, str] = {
     "fresh_seeds": "fresh seeds, as many pictures",
     "random_perturbations": "random perturbations of the seed, as many pictures",
 }
-GALLERY = 12
 
 
 class Answers(NamedTuple):
@@ -59,7 +59,7 @@ def page(spec: LatentStudySpec) -> Page:
                 curves(answers),
             ),
             *([region.picture()] if region else []),
-            Picture("failures", caption(saved), gallery(saved[:GALLERY]), wide=True),
+            *gallery("Found failures: the plain seed above, the found latent below", saved),
         ),
         tables={"attempts": attempts(answers), "rates": shown}
         | ({"region": region.table()} if region else {})
@@ -149,12 +149,6 @@ def attempts(answers: Answers) -> pd.DataFrame:
             said = attempt.model_dump(mode="json") | {"target": attempt.target.canonical()}
             rows.append({"way": way, **said, **one.model_dump(exclude={"attempt", "curve"})})
     return pd.DataFrame(rows)
-
-
-def caption(saved: list[failures.Saved]) -> str:
-    """Return what the gallery shows."""
-    more = f"; {len(saved) - GALLERY} more in failures/" if len(saved) > GALLERY else ""
-    return f"Found failures: the plain seed above, the found latent below, with what the judge sees{more}."
 
 
 def facts(spec: LatentStudySpec, answers: Answers, saved: list[failures.Saved]) -> dict[str, str]:

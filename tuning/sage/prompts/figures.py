@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pipelines.figures import CONTROL, INK, JUDGE, sheet
+from pipelines.figures import CONTROL, INK, JUDGE, sheet, whiskers
 from stages.metrics import Estimate
 from tuning.sage import outcomes
 from tuning.sage.prompts.outcomes import fresh_rate
@@ -51,7 +51,7 @@ def bars(
     """Draw bars with their intervals: a group a name, of each colour and offset one."""
     for colour, offset, estimates in series:
         shown = [(at + offset, one) for at, one in enumerate(estimates) if one.n]
-        ends = [[max(0.0, o.value - o.low) for _, o in shown], [max(0.0, o.high - o.value) for _, o in shown]]
+        ends = whiskers([one for _, one in shown])
         axis.bar([at for at, _ in shown], [o.value for _, o in shown], width, yerr=ends, color=colour, capsize=3)
     axis.set_xticks(range(len(names)), names, fontsize=8)
     axis.set_ylim(0, 1.03)

@@ -9,7 +9,7 @@ import pandas as pd
 from pipelines.report import Page, Picture, interval
 from stages.metrics import Estimate
 from tuning.sage import failures, outcomes
-from tuning.sage.latents.figures import gallery
+from tuning.sage.gallery import gallery
 from tuning.sage.prompts.figures import fresh, rates
 from tuning.sage.prompts.outcomes import PromptOutcome, fresh_gain, fresh_rate, naturalness
 from tuning.sage.prompts.pictures import PromptAttempt
@@ -21,7 +21,6 @@ WORDS: dict[PromptWay, str] = {
     "random_candidates": "words at random, as many pictures",
     "random_completions": "completions that the language model draws, as many pictures",
 }
-GALLERY = 12
 
 
 class Answers(NamedTuple):
@@ -60,7 +59,7 @@ def page(spec: PromptStudySpec) -> Page:
                 "Share of fresh seeds that fail, with plain prompts and with those found, 95 %.",
                 fresh(answers),
             ),
-            Picture("failures", caption(saved), gallery(saved[:GALLERY]), wide=True),
+            *gallery("The plain prompt's picture above, the found one's on the same seed below", saved),
         ),
         tables={"attempts": attempts(answers), "rates": shown},
         shown=shown,
@@ -168,12 +167,6 @@ def attempts(answers: Answers) -> pd.DataFrame:
             fails = {"plain_fresh": sum(one.plain_fresh), "fresh": sum(one.fresh), "fresh_seeds": len(one.fresh)}
             rows.append({**said, "seeds": list(attempt.seeds), **rest, **fails, "log_p_per_word": one.said.per_word})
     return pd.DataFrame(rows)
-
-
-def caption(saved: list[failures.Saved]) -> str:
-    """Return what the gallery shows."""
-    more = f"; {len(saved) - GALLERY} more in failures/" if len(saved) > GALLERY else ""
-    return f"The plain prompt's picture above, the found one's on the same seed below, and what the judge sees{more}."
 
 
 def facts(spec: PromptStudySpec, answers: Answers, saved: list[failures.Saved]) -> dict[str, str]:

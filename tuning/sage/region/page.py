@@ -1,13 +1,14 @@
 """What a page says of the region around found failures."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pipelines.figures import CONTROL, INK, sheet
+from pipelines.figures import CONTROL, INK, sheet, whiskers
 from pipelines.report import Picture, interval
 from stages.metrics import Estimate
 from tuning.sage.region.task import RegionTask
@@ -59,7 +60,11 @@ class Around:
         for prompt, plain, rare in self.chances():
             yield (
                 f"{prompt!r} fails from a plain seed with probability {scientific(plain)} (n = {plain.n}), "
-                f"by subset simulation {scientific(rare)}."
+                + (
+                    "subset simulation reached none."
+                    if math.isnan(rare.value)
+                    else f"by subset simulation {scientific(rare)}."
+                )
             )
 
     def table(self) -> pd.DataFrame:
@@ -79,7 +84,7 @@ class Around:
         figure, (axis,) = sheet(4.6, 3.2, 1, 1)
         points = list(self.persistence())
         strengths, found = [b for b, _ in points], [one for _, one in points]
-        ends = [[one.value - one.low for one in found], [one.high - one.value for one in found]]
+        ends = whiskers(found)
         axis.errorbar(strengths, [one.value for one in found], yerr=ends, color=INK, marker="o", capsize=3)
         for _, plain, _ in self.chances():
             axis.axhline(plain.value, color=CONTROL, linestyle=":")

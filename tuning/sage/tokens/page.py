@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pipelines.figures import COLOURS, CONTROL, INK, JUDGE, sheet
+from pipelines.figures import COLOURS, CONTROL, INK, JUDGE, sheet, whiskers
 from pipelines.report import Page, Picture, interval
 from stages.metrics import Estimate
 from tuning.sage import failures
-from tuning.sage.latents.figures import gallery
+from tuning.sage.gallery import gallery
 from tuning.sage.tokens.study import TokenStudySpec
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ ARMS = {
 }
 NEW = ("new", "new")
 """Prompts and seeds that the search has never seen: what the verdict rests on."""
-GALLERY = 12
 
 
 class Answer:
@@ -63,7 +62,7 @@ def page(spec: TokenStudySpec) -> Page:
                 "transfer", "Share of pictures that show the target, on new prompts and new seeds, 95 %.", bars(answers)
             ),
             Picture("curves", "The mean loss of each minibatch, which the search maximises.", curves(answers)),
-            Picture("failures", caption(saved), gallery(saved[:GALLERY]), wide=True),
+            *gallery("New prompts on new seeds, above without the token and below with it", saved),
         ),
         tables={"transfer": table, "attempts": attempts(answers)},
         shown=table,
@@ -104,12 +103,6 @@ def attempts(answers: list[Answer]) -> pd.DataFrame:
     return pd.DataFrame(
         [{"way": "search", "target": answer.target, **shot} for answer in answers for shot in answer.kept["shots"]]
     )
-
-
-def caption(saved: list[failures.Saved]) -> str:
-    """Return what the gallery shows."""
-    more = f"; {len(saved) - GALLERY} more in failures/" if len(saved) > GALLERY else ""
-    return f"New prompts on new seeds, above without the token and below with it, and what the judge sees{more}."
 
 
 def verdict(answers: list[Answer]) -> str:
@@ -161,7 +154,7 @@ def bars(answers: list[Answer]) -> "Figure":
     for number, arm in enumerate(arms):
         having = [(at, answer.of("success", arm)) for at, answer in enumerate(answers) if arm in answer.arms()]
         x = [at + (number - len(arms) / 2) * 0.13 for at, _ in having]
-        ends = [[one.value - one.low for _, one in having], [one.high - one.value for _, one in having]]
+        ends = whiskers([one for _, one in having])
         colour = shades.get(arm, COLOURS[2 + number % 8])
         axis.errorbar(x, [one.value for _, one in having], yerr=ends, fmt="o", color=colour, capsize=2, label=ARMS[arm])
     axis.set_xticks(range(len(answers)), [answer.target for answer in answers])
