@@ -68,6 +68,11 @@ def kept(folder: Path, attempts: Iterable[A], of: type[K]) -> dict[A, K]:
     return {attempt: of.model_validate_json(f.read_text()) for attempt, f in files.items() if f.is_file()}
 
 
+def finite(value: float) -> float | None:
+    """Return a number, or None where it is missing, since JSON has no NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
 def success_rate(outcomes: Sequence[Tried]) -> Estimate:
     """Return SSR(A): the share of attempts with a valid failure, with Wilson's interval.
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
 from pydantic import Field
 
 from stages.base import Spec, digest
@@ -113,11 +112,13 @@ def searched(
     task: LatentTask, todo: Sequence[Attempt], generator: "Stepwise", surrogate: Surrogate
 ) -> Iterator[Metrics]:
     """Search for all attempts in one batch; keep each as soon as it ends."""
-    keeping, start = Keeping(task, generator, surrogate), time.monotonic()
+    keeping, start, so_far = Keeping(task, generator, surrogate), time.monotonic(), found_so_far(task)
     for tick in LatentSearch(task.search, generator, surrogate).ticks(todo):
         for found in tick.ended:
             keeping.keep(found, (time.monotonic() - start) / max(1, tick.pictures))
-        yield {"pictures": float(tick.pictures), "objective": tick.objective, **found_so_far(task)}
+        if tick.ended:
+            so_far = found_so_far(task)
+        yield {"pictures": float(tick.pictures), "objective": tick.objective, **so_far}
 
 
 def drawn(task: LatentTask, todo: Sequence[Attempt], generator: "Stepwise", surrogate: Surrogate) -> Iterator[Metrics]:
@@ -172,7 +173,7 @@ class Keeping:
             failure=failure,
             unconfirmed=failure is None and found.accepted is not None,
             left=None if found.first is None else not self.task.search.validity.accepts(found.first.latent),
-            curve=tuple(float(value) if np.isfinite(value) else None for value in found.curve),
+            curve=tuple(outcomes.finite(value) for value in found.curve),
             seconds=seconds_a_picture * found.evaluations,
         )
         outcomes.keep(self.task.outcomes, outcome)

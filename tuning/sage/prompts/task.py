@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-import numpy as np
 from pydantic import Field
 
 from stages.base import Spec, digest
@@ -107,11 +106,13 @@ def searched(parts: Parts, todo: Sequence[PromptAttempt]) -> Iterator[Metrics]:
     task, start = parts.task, time.monotonic()
     choice = AtRandom(task.search) if task.way == "random_candidates" else None
     search = PromptSearch(task.search, parts.generator, parts.surrogate, parts.words, choice)
-    keeping = Keeping(parts)
+    keeping, so_far = Keeping(parts), found_so_far(task)
     for tick in search.ticks(todo):
         for found in tick.ended:
             keeping.keep(of_search(found), (time.monotonic() - start) / max(1, tick.pictures))
-        yield {"pictures": float(tick.pictures), "objective": tick.objective, **found_so_far(task)}
+        if tick.ended:
+            so_far = found_so_far(task)
+        yield {"pictures": float(tick.pictures), "objective": tick.objective, **so_far}
 
 
 def completed(parts: Parts, todo: Sequence[PromptAttempt]) -> Iterator[Metrics]:
@@ -211,7 +212,7 @@ class Keeping:
             target=ended.attempt.target,
             seed=seed,
             evaluations=ended.evaluations,
-            objective=finite(ended.shown.objective),
+            objective=outcomes.finite(ended.shown.objective),
             measured={"log_p_per_word": said.per_word, "share_of_seeds": ended.shown.share},
         )
 
@@ -229,9 +230,4 @@ class Keeping:
 
 def step(shown: Shown) -> Step:
     """Return a prompt of a path as it is kept."""
-    return Step(prompt=shown.prompt, objective=finite(shown.objective), share=shown.share)
-
-
-def finite(value: float) -> float | None:
-    """Return a number, or None where it is missing."""
-    return float(value) if np.isfinite(value) else None
+    return Step(prompt=shown.prompt, objective=outcomes.finite(shown.objective), share=shown.share)

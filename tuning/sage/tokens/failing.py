@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 from tuning.sage.confirming import Confirming, Suspect
+from tuning.sage.outcomes import finite
 from tuning.sage.tokens.transfer import Cell, Transfer
 
 NEW = Cell("new", "new")
@@ -40,7 +39,7 @@ def suspect(transfer: Transfer, row: int) -> Suspect:
         target=found.attempt.target,
         seed=shot.seed,
         evaluations=found.evaluations,
-        objective=float(loss) if np.isfinite(loss) else None,
+        objective=finite(loss),
         measured={"norm": transfer.tests.norm, "norm_percentile": transfer.tests.norm_percentile},
         vectors=found.vector,
     )

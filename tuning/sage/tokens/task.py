@@ -1,7 +1,6 @@
 """The trial of some token attacks: searched side by side, then tried on prompts and seeds that they have not seen."""
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +10,7 @@ from safetensors.numpy import save_file
 
 from stages.base import Spec, digest
 from stages.models.source import fingerprint
+from tuning.sage.outcomes import finite
 from tuning.sage.surrogate import SurrogateSpec
 from tuning.sage.tokens.found import Token, TokenAttempt, TokenSearchSpec
 from tuning.search import Metrics, Point
@@ -106,15 +106,11 @@ def described(transfer: "Transfer") -> dict[str, Any]:
         "attempt": found.attempt.model_dump(mode="json"),
         "evaluations": found.evaluations,
         "iteration": None if found.kept is None else found.kept.iteration,
-        "curve": [_finite(value) for value in found.curve],
-        "tests": {name: _finite(float(value)) for name, value in transfer.tests._asdict().items()},
+        "curve": [finite(value) for value in found.curve],
+        "tests": {name: finite(value) for name, value in transfer.tests._asdict().items()},
         "nearest": list(transfer.nearest),
         "rows": rows,
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # JSON has no NaN
 
 
 def keep(task: TokenTask, kept: dict[str, Any], attempt: TokenAttempt, vector: Token) -> None:
