@@ -23,12 +23,9 @@ class Asked:
     swept: Swept | None
 
 
-def ask(question: AnyQuestion, tracker: Tracker | None, watch: Watch) -> Asked:
+def ask(question: AnyQuestion, watch: Watch) -> Asked:
     """Draw, measure, answer and report; Ray is running."""
-    asked = report(question, sweep(question, watch), watch)
-    if tracker:
-        track(question, asked, tracker)
-    return asked
+    return report(question, sweep(question, watch), watch)
 
 
 def report(question: AnyQuestion, swept: Swept | None, watch: Watch | None) -> Asked:

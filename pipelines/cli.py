@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pipelines.question import AnyQuestion
     from pipelines.report import Page
+    from pipelines.run import Tally
 
 app = typer.Typer(
     name="seedquake",
@@ -143,10 +144,15 @@ def run_question(name: str, config: str, overrides: list[str] | None) -> None:
     run = question.spec.run
     time = plan.duration(found.seconds)
     console.print(f"{found.rows} images, {found.stored} of them in the store; time {time}", highlight=False)
-    begin([question])
-    with tracking.tracked(question.spec.name, name) as tracker, Watcher(console) as watch:
-        tracker.parameters(question.spec)
-        asked = ask.ask(question, tracker, watch)
+    start_ray([question])
+    with tracking.tracked_late(question.spec, name) as late, Watcher(console) as watcher:
+
+        def watch(what: str, tally: "Tally") -> None:
+            watcher(what, tally)
+            late.begin()
+
+        asked = ask.ask(question, watch)
+        ask.track(question, asked, late.open())
     if asked.swept:
         plan.remember(question, asked.swept)
     show(asked.page)
@@ -157,14 +163,22 @@ def run_question(name: str, config: str, overrides: list[str] | None) -> None:
 
 def begin(questions: "Sequence[AnyQuestion]") -> None:
     """Start or join Ray, and open MLflow's store beside it; where and how is as the first question says."""
-    from pipelines import cluster, tracking
+    from pipelines import tracking
 
     run = questions[0].spec.run
-    console.print("starting Ray and loading the models", highlight=False)
     with ThreadPoolExecutor(1) as beside:
         opened = beside.submit(tracking.open_store, tracking.address(run.tracking_uri, run.output), run.experiment)
-        cluster.connect(run, [draw.generation for question in questions for draw in question.draws])
+        start_ray(questions)
         opened.result()
+
+
+def start_ray(questions: "Sequence[AnyQuestion]") -> None:
+    """Start or join Ray, as the first question says, with room for them all."""
+    from pipelines import cluster
+
+    console.print("starting Ray and loading the models", highlight=False)
+    pipelines = [draw.generation for question in questions for draw in question.draws]
+    cluster.connect(questions[0].spec.run, pipelines)
 
 
 def resolve(config: str, overrides: list[str] | None, expected: str | None = None) -> "AnyQuestion":

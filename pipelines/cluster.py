@@ -5,7 +5,9 @@ import math
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 
 from pipelines.compute import Compute
 from pipelines.config import UserError
@@ -38,7 +40,8 @@ def start(run: RunSpec, cpus: float) -> None:
     # Ray prints a harmless warning for every actor that may restart, from C++, at error level.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     count = max(os.cpu_count() or 1, math.ceil(cpus))
-    with without_stderr():
+    with without_stderr(), ThreadPoolExecutor(1) as beside:
+        beside.submit(import_module, "ray.data")  # Ray mostly waits for its processes
         ray.init(
             address="local", num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
         )
@@ -79,7 +82,6 @@ def quiet() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = 1800
-    context.wait_for_min_actors_s = 600
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it says of a failure comes as our own sentence
 
 

@@ -22,17 +22,22 @@ def numbered(count: int, expand: Callable[[np.ndarray], pa.Table], batch_size: i
     """Return what `expand` makes of the row numbers 0 to count - 1.
 
     It runs in tasks, some thousand numbers at a time, so the driver never holds the rows: a data set of 10^8 rows costs
-    it no more than one of 10^3.
+    it no more than one of 10^3. Those few thousand the driver makes itself: a task would first start a process of Ray.
     """
     import ray.data
+
+    if count <= ROWS_PER_TASK:
+        rows = expand(np.arange(count))
+        starts = range(0, max(1, rows.num_rows), batch_size)
+        return ray.data.from_blocks([rows.slice(start, batch_size) for start in starts])
 
     def expanded(batch: Batch) -> pa.Table:
         return expand(batch["id"])
 
-    blocks = max(1, min(MAX_TASKS, count // ROWS_PER_TASK))  # each may start a process of Ray
+    blocks = min(MAX_TASKS, count // ROWS_PER_TASK)  # each may start a process of Ray
     numbers = ray.data.range(count, override_num_blocks=blocks)
-    rows = numbers.map_batches(expanded, batch_size=ROWS_PER_TASK, batch_format="numpy", num_cpus=1)  # type: ignore[arg-type]
-    return rows.repartition(target_num_rows_per_block=batch_size)
+    made = numbers.map_batches(expanded, batch_size=ROWS_PER_TASK, batch_format="numpy", num_cpus=1)  # type: ignore[arg-type]
+    return made.repartition(target_num_rows_per_block=batch_size)
 
 
 def loaded(paths: Sequence[str], load: Callable[[str], Iterator[pa.Table]], batch_size: int) -> "Dataset":

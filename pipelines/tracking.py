@@ -4,16 +4,19 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+import sqlite3
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 from pipelines.config import UserError
+from pipelines.question import QuestionSpec
 from pipelines.report import Page
 from stages.base import Spec
 from stages.metrics import Estimate
@@ -135,6 +138,66 @@ def tracked(name: str, question: str) -> Iterator[Tracker]:
         raise
     finally:
         tracker.end(status)
+
+
+class Late:
+    """A tracked run that opens beside the first rows, not before them: opening keeps a core busy for seconds.
+
+    What ends before its first row leaves no trace in MLflow.
+    """
+
+    def __init__(self, open_store: Callable[[], None], open_run: Callable[[], Tracker]) -> None:
+        self.open_store = open_store
+        self.open_run = open_run
+        self.beside = ThreadPoolExecutor(1)
+        self.opened: Future[None] | None = None
+        self.tracker: Tracker | None = None
+
+    def begin(self) -> None:
+        """Open the store in a thread, then the run; to be called whenever rows are there."""
+        self.opened = self.opened or self.beside.submit(self.open_store)
+        if self.opened.done():
+            self.open()
+
+    def open(self) -> Tracker:
+        """Return the open run, waiting for its store; raises `UserError`."""
+        if self.tracker is None:
+            self.opened = self.opened or self.beside.submit(self.open_store)
+            self.opened.result()
+            self.tracker = self.open_run()
+        return self.tracker
+
+
+@contextmanager
+def tracked_late(spec: QuestionSpec, question: str) -> Iterator[Late]:
+    """Give a run like that of `tracked`, with its settings, opened late; only an address that is set is tried at once.
+
+    Raises `UserError` where it is wrong.
+    """
+    uri = address(spec.run.tracking_uri, spec.run.output)
+    refuse_other_files(uri)
+    with ExitStack() as until_the_end:
+
+        def open_run() -> Tracker:
+            tracker = until_the_end.enter_context(tracked(spec.name, question))
+            tracker.parameters(spec)
+            return tracker
+
+        late = Late(lambda: open_store(uri, spec.run.experiment), open_run)
+        if spec.run.tracking_uri:
+            late.open()
+        yield late
+
+
+def refuse_other_files(uri: str) -> None:
+    """Raise `UserError` where a local database is to be, but something else is."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and path.is_file():
+        with closing(sqlite3.connect(path)) as database:
+            try:
+                database.execute("pragma schema_version")
+            except sqlite3.DatabaseError as error:
+                raise UserError(f"run.tracking_uri: expected an MLflow store at {uri}, but found {error}") from None
 
 
 def address(uri: str | None, output: str) -> str:

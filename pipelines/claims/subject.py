@@ -118,6 +118,6 @@ class OfQuestion(Subject[AnyQuestion]):
         from pipelines.progress import Watcher
 
         with Watcher(console) as watch:
-            asked = ask.ask(self.asked, None, watch)
+            asked = ask.ask(self.asked, watch)
         models = ", ".join(draw.grid.model for draw in self.asked.draws)
         return Answered(asked.report.parent, f"{models}; {asked.page.facts['Grid']}")

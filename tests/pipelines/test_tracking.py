@@ -1,8 +1,15 @@
-"""What goes to MLflow: settings flattened, missing values left out."""
+"""What goes to MLflow, and when: settings flattened, missing values left out."""
 
-from pipelines.config import load
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import UserError, load
 from pipelines.robustness import RobustnessSpec
-from pipelines.tracking import address, flattened, git_revision, versions
+from pipelines.run import RunFailed, Tally, stop_if_failing
+from pipelines.tracking import address, flattened, git_revision, tracked_late, versions
 
 
 def test_settings_are_flattened_to_text():
@@ -24,3 +31,48 @@ def test_the_default_address_is_beside_the_runs(tmp_path):
 def test_versions_name_what_computes():
     assert {"version.torch", "version.diffusers", "version.ray", "version.seedquake"} <= versions().keys()
     assert git_revision() is None or len(git_revision().rstrip("+")) == 40
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> RobustnessSpec:
+    return load(RobustnessSpec, "robustness_demo", [f"run.output={tmp_path}"])
+
+
+def statuses(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / "mlflow.db")) as store:
+        return [status for (status,) in store.execute("select status from runs")]
+
+
+def test_mlflow_opens_with_the_first_rows_and_keeps_the_settings(spec, tmp_path):
+    with tracked_late(spec, "robustness") as late:
+        assert not (tmp_path / "mlflow.db").exists()
+        while late.tracker is None:
+            late.begin()
+        assert statuses(tmp_path) == ["RUNNING"]
+        assert late.open() is late.tracker
+    assert statuses(tmp_path) == ["FINISHED"]
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+        assert ("run.batch_size", "32") in list(store.execute("select key, value from params"))
+
+
+def test_a_run_that_fails_says_so_in_mlflow_once_it_has_rows(spec, tmp_path):
+    with pytest.raises(RuntimeError), tracked_late(spec, "robustness"):
+        raise RuntimeError
+    assert not (tmp_path / "mlflow.db").exists()
+    with pytest.raises(RunFailed), tracked_late(spec, "robustness") as late:
+        stop_if_failing(Tally(todo=1, done=1, failed=bool(late.open())), spec.run, "robustness")
+    assert statuses(tmp_path) == ["FAILED"]
+
+
+def test_a_file_that_is_no_database_is_refused_at_once(spec, tmp_path):
+    (tmp_path / "mlflow.db").write_text("my notes, which are longer than the header of a database" * 20)
+    with pytest.raises(UserError, match=r"expected an MLflow store at .*mlflow.db, but found file is not a database"):
+        tracked_late(spec, "robustness").__enter__()
+
+
+def test_an_address_that_is_set_is_tried_before_anything_is_drawn(spec, tmp_path):
+    (tmp_path / "file").touch()
+    elsewhere = f"sqlite:///{tmp_path}/file/mlflow.db"
+    run = spec.run.model_copy(update={"tracking_uri": elsewhere})
+    with pytest.raises(UserError, match="expected an MLflow store at"):
+        tracked_late(spec.model_copy(update={"run": run}), "robustness").__enter__()
