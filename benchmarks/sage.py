@@ -10,7 +10,6 @@ Every way searches the same attempts. A control draws as many pictures for each 
 import argparse
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -140,7 +139,7 @@ def memory(device: str) -> list[str]:
 def peak(name: str, steps: int, device: str) -> str:
     """Return the MiB that one gradient of a batch needs above what the models do."""
     generator = load_generator(machine(device))
-    before = used(device)
+    before = forget_peak(device)
     x = torch.randn(BATCH, 4, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
     sampler = SAMPLER.model_copy(update={"steps": steps})
     pixels = pictures(generator, x, [world.caption("star")] * BATCH, sampler, GRADIENTS[name])  # type: ignore[arg-type]
@@ -148,11 +147,24 @@ def peak(name: str, steps: int, device: str) -> str:
     return f"{used(device) - before:.0f}"
 
 
-def used(device: str) -> float:
-    """Return the most memory used so far, in MiB."""
+def forget_peak(device: str) -> float:
+    """Start to watch for the peak anew, and return what is used now, in MiB: loading needs more than what it leaves."""
     if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
+    Path("/proc/self/clear_refs").write_text("5")
+    return status("VmRSS")
+
+
+def used(device: str) -> float:
+    """Return the most memory used since, in MiB."""
+    return torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else status("VmHWM")
+
+
+def status(name: str) -> float:
+    """Return an amount of memory of this process, in MiB."""
+    (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(f"{name}:"))
+    return int(line.split()[1]) / 1024
 
 
 def spread(values: list[float]) -> str:
