@@ -10,7 +10,7 @@ import pyarrow.dataset as pads
 import pytest
 import yaml
 
-from tests.e2e.commands import SMALL, deaf_to, process, reported_again, robustness, start, sweep
+from tests.e2e.commands import deaf_to, process, reported_again, robustness, start, sweep
 
 pytestmark = pytest.mark.e2e
 ROWS = 4 * 2 * 3
