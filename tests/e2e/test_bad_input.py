@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import seedquake
+from tests.e2e.commands import process, seedquake
 
 pytestmark = pytest.mark.e2e
 
@@ -21,6 +21,6 @@ def test_a_folder_that_is_no_model(tmp_path: Path):
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"nothing")
     words = ("robustness", "robustness_demo", "model=./model", f"run.output={tmp_path / 'runs'}")
-    _, err = seedquake(*words, cwd=tmp_path, status=2)
+    _, err = process(*words, cwd=tmp_path, status=2)
     assert "model_index.json" in err
     assert "Traceback" not in err
