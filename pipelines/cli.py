@@ -80,6 +80,12 @@ def trajectory(config: Config, overrides: Overrides = None) -> None:
     run_question("trajectory", config, overrides)
 
 
+@app.command()
+def quality(config: Config, overrides: Overrides = None) -> None:
+    """Draw with several samplers and numbers of calls: how far are the pictures from real ones, and from each other."""
+    run_question("quality", config, overrides)
+
+
 @app.command(name="plan")
 def plan_command(config: Config, overrides: Overrides = None) -> None:
     """Say what a config would do, what it would cost and what is done already; starts nothing."""

@@ -44,6 +44,8 @@ MEASURED = {
     "channel_z": pa.list_(pa.list_(pa.float32())),
     "signal": pa.list_(pa.float32()),
     "film": PNG,
+    "features": pa.list_(pa.float32()),
+    "probabilities": pa.list_(pa.float32()),
 }
 """Measured columns that are not plain float32."""
 
@@ -103,7 +105,7 @@ def unpacked(name: str, column: pa.ChunkedArray) -> np.ndarray:
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return np.asarray(column.to_numpy(zero_copy_only=False))
-    if name.endswith("embedding"):
+    if name.endswith(("embedding", "features", "probabilities")):
         return objects(row.values.to_numpy() if row.is_valid else None for row in column)
     rows = column.to_pylist()
     return objects([None if row is None else pixels(row) for row in rows] if name == "image" else rows)

@@ -3,12 +3,13 @@
 from pipelines.config import UserError, load, locate, read_tree
 from pipelines.factorial import Factorial
 from pipelines.memorization import Memorization
+from pipelines.quality import Quality
 from pipelines.question import AnyQuestion
 from pipelines.reproducibility import Reproducibility
 from pipelines.robustness import Robustness
 from pipelines.trajectory import Trajectory
 
-KINDS: tuple[type[AnyQuestion], ...] = (Robustness, Reproducibility, Memorization, Factorial, Trajectory)
+KINDS: tuple[type[AnyQuestion], ...] = (Robustness, Reproducibility, Memorization, Factorial, Trajectory, Quality)
 QUESTIONS = {str(kind.settings.model_fields["question"].default): kind for kind in KINDS}
 
 

@@ -1,12 +1,13 @@
 """FID: how far the features of two sets of pictures lie apart, as if both were Gaussian."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64
 
 from stages.metrics.estimate import Estimate
+from stages.metrics.quality.jackknife import jackknife
+from stages.metrics.quality.moments import Moments, merged
 from stages.randomness import rng
 
 
@@ -25,7 +26,7 @@ def frechet_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -
 
     Heusel et al. 2017 (arXiv:1706.08500), Eq. 6. Only values of one extractor and of equal n compare: it falls with n.
     """
-    return _distance(a, _reference(b))
+    return distance(Moments.of(a), reference_of(Moments.of(b)))
 
 
 def frechet(
@@ -33,38 +34,31 @@ def frechet(
 ) -> Estimate:
     """Return the distance of drawn pictures to a reference that counts as fixed, rows of NaN left out.
 
-    The interval is Student's from the jackknife over random groups: Efron and Tibshirani 1993, chapter 11. It is that
-    of the distance at this n, not at infinitely many pictures.
+    The interval is that of the jackknife over random groups.
     """
-    from scipy import stats
-
     present = drawn[np.isfinite(drawn).all(axis=1)]
-    n, method = len(present), f"jackknife {confidence:.4g} over {groups} groups"
+    n, missing = len(present), len(drawn) - len(present)
     if n < 2 * groups or not drawn.shape[1]:
-        return Estimate.missing(len(drawn) - n, method, n=n)
-    fixed = _reference(reference)
-    value = _distance(present, fixed)
+        return Estimate.missing(missing, f"jackknife {confidence:.4g} over {groups} groups", n=n)
     group = rng(0, "frechet").permutation(n) % groups
-    without = np.array([_distance(present[group != g], fixed) for g in range(groups)])
-    error = math.sqrt((groups - 1) / groups * np.sum((without - without.mean()) ** 2))
-    half = float(stats.t.ppf((1 + confidence) / 2, groups - 1)) * error
-    return Estimate(value=value, low=value - half, high=value + half, n=n, n_missing=len(drawn) - n, method=method)
+    parts, fixed = [Moments.of(present[group == g]) for g in range(groups)], reference_of(Moments.of(reference))
+    whole = merged(parts)
+    without = [distance(whole - part, fixed) for part in parts]
+    return jackknife(distance(whole, fixed), without, (n, missing), confidence)
 
 
-def _reference(x: Float[np.ndarray, "m d"]) -> Reference:
-    mean, covariance = _moments(x)
+def reference_of(moments: Moments) -> Reference:
+    """Return what the distance to a set needs, from its statistics."""
+    covariance = moments.covariance
     values, vectors = np.linalg.eigh(covariance)
-    return Reference(mean, float(np.trace(covariance)), (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    return Reference(moments.mean, float(np.trace(covariance)), root)
 
 
-def _distance(x: Float[np.ndarray, "n d"], reference: Reference) -> float:
-    mean, covariance = _moments(x)
+def distance(drawn: Moments, reference: Reference) -> float:
+    """Return the distance of a set to a reference, from the set's statistics."""
+    covariance = drawn.covariance
     # A B has the eigenvalues of B^(1/2) A B^(1/2), which is symmetric
     values = np.linalg.eigvalsh(reference.root @ covariance @ reference.root)
     shared = 2 * np.sqrt(np.clip(values, 0, None)).sum()
-    return float(np.sum((mean - reference.mean) ** 2) + np.trace(covariance) + reference.trace - shared)
-
-
-def _moments(x: Float[np.ndarray, "n d"]) -> tuple[Float64[np.ndarray, " d"], Float64[np.ndarray, "d d"]]:
-    numbers = x.astype(np.float64)
-    return numbers.mean(axis=0), np.atleast_2d(np.cov(numbers, rowvar=False))
+    return float(np.sum((drawn.mean - reference.mean) ** 2) + np.trace(covariance) + reference.trace - shared)

@@ -22,8 +22,19 @@ from stages.models.spec import ModelSpec
 from stages.models.unreadable import UNREADABLE, first_line
 
 
+class Seen(NamedTuple):
+    """What a classifier makes of pictures."""
+
+    features: Float[Tensor, "b d"]
+    """What its last layer reads."""
+    logits: Float[Tensor, "b k"]
+
+
 class Classifier:
     """Pictures in, all logits out."""
+
+    side: int | None = None
+    """Of the square that it was trained on, in pixels; None where the model does not say."""
 
     def __init__(self, network: nn.Module, preprocess: Preprocess, classes: int, names: Sequence[str] | None) -> None:
         self.network = network.eval()
@@ -42,9 +53,34 @@ class Classifier:
     @torch.inference_mode()
     def logits(self, pictures: Sequence[Picture]) -> Float[Tensor, "b k"]:
         """Return the logits of all classes."""
-        x = self.preprocess(pictures).to(*self.placement)
-        logits: Tensor = self.network(x).float().cpu()
+        logits: Tensor = self.network(self.preprocess(pictures).to(*self.placement)).float().cpu()
         return logits
+
+    @torch.inference_mode()
+    def seen(self, pictures: Sequence[Picture], sized: bool = False) -> Seen:
+        """Return the features and the logits of one pass; pictures that are `sized` are neither resized nor cropped."""
+        x = self.preprocess.normalised(pictures) if sized else self.preprocess(pictures)
+        kept: list[Tensor] = []
+        hook = self.head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+        try:
+            logits: Tensor = self.network(x.to(*self.placement))
+        finally:
+            hook.remove()
+        return Seen(kept[-1].flatten(1).float().cpu(), logits.float().cpu())
+
+    @property
+    def head(self) -> nn.Module:
+        """Return the last layer: as timm names it, else the last linear one."""
+        network: Any = self.network
+        if hasattr(network, "get_classifier"):
+            named: nn.Module = network.get_classifier()
+            return named
+        linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+        if not linear:
+            raise ValueError(
+                f"features: expected a classifier with a linear last layer, found {type(network).__name__}"
+            )
+        return linear[-1]
 
 
 def load_classifier(spec: ModelSpec) -> Classifier:
@@ -76,7 +112,9 @@ def _timm(model: str) -> Classifier:
     side = config["input_size"][1]
     square = tuple(config["input_size"]) == (3, side, side) and math.floor(side / config["crop_pct"]) == side
     preprocess = Preprocess(transform, (side, side) if square else None, config["mean"], config["std"])
-    return Classifier(network, preprocess, network.num_classes, names)
+    classifier = Classifier(network, preprocess, network.num_classes, names)
+    classifier.side = side
+    return classifier
 
 
 class Download(NamedTuple):
@@ -112,10 +150,14 @@ def _torchvision(name: str) -> Classifier:
     weights = choices[tag]
     state = torch.load(Download(weights.url).fetch(), map_location="cpu", weights_only=True)
     names = weights.meta["categories"]
-    size = {"image_size": weights.meta["min_size"][0]} if architecture.startswith("vit_") else {}
-    network = torchvision.models.get_model(architecture, num_classes=len(names), **size)
+    extra: dict[str, Any] = {"image_size": weights.meta["min_size"][0]} if architecture.startswith("vit_") else {}
+    if architecture in ("inception_v3", "googlenet"):  # ported weights, whose inputs the network itself brings back
+        extra = {"transform_input": True, "init_weights": False}
+    network = torchvision.models.get_model(architecture, num_classes=len(names), **extra)
     network.load_state_dict(state)
     preset = weights.transforms()
     side = preset.crop_size[0] if preset.crop_size == preset.resize_size else None
     preprocess = Preprocess(preset, (side, side) if side else None, preset.mean, preset.std)
-    return Classifier(network, preprocess, len(names), names)
+    classifier = Classifier(network, preprocess, len(names), names)
+    classifier.side = preset.crop_size[0]
+    return classifier

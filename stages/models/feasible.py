@@ -65,8 +65,11 @@ def noising(model: str) -> Noising | None:
 def refusal(known: Noising, sampler: SamplerSpec) -> str | None:
     """Return why a model cannot be sampled so; None where nothing here speaks against it.
 
-    Loading finds whatever else there is: this knows the settings of a terminal signal-to-noise ratio of zero.
+    Loading finds whatever else there is: this knows epsilon scaling, and the settings of a terminal signal-to-noise
+    ratio of zero.
     """
+    if sampler.epsilon_scaling and not scales(known):
+        return f"epsilon_scaling expects a diffusion model that predicts epsilon, found {known.scheduler}; leave it out"
     if sampler.terminal_snr != "zero" and not known.rescaled:
         return None
     name = known.scheduler if sampler.scheduler == "model" else NAMED.get(sampler.scheduler, sampler.scheduler)
@@ -81,6 +84,12 @@ def refusal(known: Noising, sampler: SamplerSpec) -> str | None:
             "set spacing='leading', or use a model that predicts v"
         )
     return None
+
+
+def scales(known: Noising) -> bool:
+    """Return whether a model predicts the noise of a variance-preserving state, which can be scaled."""
+    other = known.scheduler.startswith(("EDM", "LCM")) or "FlowMatch" in known.scheduler
+    return known.predicts == "epsilon" and not other
 
 
 def first_step(spacing: str, known: Noising, steps: int) -> int:

@@ -20,7 +20,7 @@ from stages.models.schedules import StepArguments, choose, learns_variance, sche
 from stages.models.token_space import TokenSpace
 from stages.randomness import rng
 from stages.sampling.inverse import FollowedSchedule, Observation, observe, solve
-from stages.sampling.loop import Condition, Noise, Observer, Prediction, guided, mean_only, sample, unguided
+from stages.sampling.loop import Condition, Noise, Observer, Prediction, guided, mean_only, sample, scaled, unguided
 from stages.sampling.measurement import Measurement
 from stages.sampling.prompts import Extended, Prompts
 from stages.sampling.spec import SamplerSpec
@@ -212,6 +212,9 @@ class Stepwise(Generator):
         else:
             unconditional = self.condition([None] * len(texts), sampler)
             predict = guided(self, conditional, unconditional, sampler.guidance)
+        if sampler.epsilon_scaling:
+            steps = schedule(self.pipe.scheduler, sampler, self.steps(sampler), self.device)
+            predict = scaled(predict, sampler.epsilon_scaling, steps.timesteps)
         return predict if learns_variance(choose(self.pipe.scheduler, sampler)) else mean_only(predict)
 
     @override

@@ -36,6 +36,10 @@ class Preprocess:
     def __call__(self, pictures: Sequence[Picture]) -> Float[Tensor, "b 3 h w"]:
         """Return the model's input."""
         if self.unchanged and all(picture.shape[:2] == self.unchanged for picture in pictures):
-            x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(255)
-            return x.sub_(self.mean).div_(self.std).contiguous()
+            return self.normalised(pictures)
         return torch.stack([self.transform(PIL.Image.fromarray(picture)) for picture in pictures])
+
+    def normalised(self, pictures: Sequence[Picture]) -> Float[Tensor, "b 3 h w"]:
+        """Return pictures of one size, neither resized nor cropped, scaled to [0, 1] and normalised."""
+        x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(255)
+        return x.sub_(self.mean).div_(self.std).contiguous()

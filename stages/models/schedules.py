@@ -237,6 +237,11 @@ def _check(own: Scheduler, spec: SamplerSpec) -> None:
             "set scheduler to ddim, or to edm_euler for a model of EDM"
         )
     lcm = spec.scheduler == "lcm" or (spec.scheduler == "model" and isinstance(own, diffusers.LCMScheduler))
+    if spec.epsilon_scaling and (lcm or kind(own) != "diffusion" or own.config.get("prediction_type") != "epsilon"):
+        raise ValueError(
+            f"sampler: epsilon_scaling expects a diffusion model that predicts epsilon, found {type(own).__name__} "
+            f"with prediction_type={own.config.get('prediction_type')!r}; leave it out"
+        )
     trained = own.config.get("num_train_timesteps", 1000)
     limit = own.config.get("original_inference_steps", 50) if lcm else trained
     if spec.steps > limit:

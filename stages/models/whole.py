@@ -35,6 +35,8 @@ class WholePipeline(Generator):
     @override
     def check(self, sampler: SamplerSpec) -> None:
         super().check(sampler)
+        if sampler.epsilon_scaling:
+            raise ValueError(f"sampler: {type(self.pipe).__name__} runs its own loop, which scales no epsilon")
         if sampler.scheduler == "heun" and kind(self.pipe.scheduler) == "edm":
             name = type(self.pipe).__name__
             raise ValueError(f"sampler: {name} runs its own loop, which knows no 'heun' for EDM; use 'edm_dpmpp'")

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor
 
+from stages.sampling.epsilon_scaling import EpsilonScaling
 from stages.sampling.variance import guided_mean
 from stages.tensors import Latents, Output, Time
 
@@ -102,3 +103,18 @@ def unguided(denoiser: Denoiser, condition: Condition) -> Prediction:
 def mean_only(predict: Prediction) -> Prediction:
     """Return the prediction without the learned variance that the network may have."""
     return lambda x, t: predict(x, t)[:, : x.shape[1]]
+
+
+def scaled(predict: Prediction, scaling: EpsilonScaling, timesteps: Tensor) -> Prediction:
+    """Return the prediction with its epsilon divided by lambda(t), over these steps; a learned variance stays.
+
+    A method that asks twice at one time step divides by the same both times.
+    """
+    visited = timesteps.unique()  # ascending: the last step first
+
+    def divided(x: Latents, t: Time) -> Output:
+        output = predict(x, t)
+        factor = scaling.factor(int((visited < t).sum()))
+        return torch.cat([output[:, : x.shape[1]] / factor, output[:, x.shape[1] :]], dim=1)
+
+    return divided

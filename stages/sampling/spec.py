@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from stages.base import Spec
+from stages.sampling.epsilon_scaling import UNSCALED, EpsilonScaling
 from stages.sampling.measurement import Measurement
 from stages.sampling.upsampling import Upsampling
 
@@ -63,11 +64,25 @@ class SamplerSpec(Spec):
         description="'zero' rescales the noise schedule to end in pure noise (arXiv:2305.08891, Alg. 1); the network's "
         "time steps then carry more noise than they did in training.",
     )
+    epsilon_scaling: EpsilonScaling | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Divides the predicted noise of a model that predicts epsilon, of its first stage alone.",
+    )
 
     @model_validator(mode="after")
     def _eta_needs_ddim(self) -> "SamplerSpec":
         if self.eta and self.scheduler != "ddim":
             raise ValueError(f"eta={self.eta} needs scheduler='ddim', but the scheduler is {self.scheduler!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _scaling_needs_epsilon(self) -> "SamplerSpec":
+        if self.epsilon_scaling and self.scheduler in UNSCALED:
+            raise ValueError(
+                f"epsilon_scaling: expected a scheduler that is told the noise of a picture, such as ddpm, ddim or "
+                f"dpmpp, found {self.scheduler!r}; leave it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ LIGHT = (
     "stages.classify",
     "stages.clip_score",
     "stages.embed",
+    "stages.features",
     "stages.appearance",
     "stages.degradations",
     "stages.sampling",

@@ -1,0 +1,1 @@
+"""How good pictures are as a set: FID, KID, precision and recall, the classifier score, each from parts that merge."""
