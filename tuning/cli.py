@@ -20,6 +20,7 @@ Trained = Annotated[
 cli.app.command()(claims_cli.claims)
 cli.app.command()(studies_cli.transition)
 cli.app.command()(studies_cli.finetune)
+cli.app.command()(studies_cli.adversarial)
 cli.app.add_typer(convert_cli.app, name="convert")
 cli.app.add_typer(studies_cli.sage, name="sage")
 cli.app.command()(people.replay)

@@ -32,6 +32,13 @@ def finetune(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = F
     answer(load(FinetuneSpec, config, overrides or [], CONFIGS), plan)
 
 
+def adversarial(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
+    """Go on with a model plainly, with noisier inputs and under attack: what does the attack change."""
+    from tuning.training.diffusion.twins import AdversarialSpec
+
+    answer(load(AdversarialSpec, config, overrides or [], CONFIGS), plan)
+
+
 @sage.command()
 def latent(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
     """Search for likely seeds that make a model fail, beside as many pictures drawn at random."""

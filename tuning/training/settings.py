@@ -45,15 +45,12 @@ class Budget(Spec):
         return math.ceil(pictures / self.batch)
 
 
-class EdmSpec(Spec):
-    """One model: what it is, what it is trained on, and for how long."""
+class PixelSpec(Spec):
+    """One pixel-space model: what it is, what it is trained on, and for how long."""
 
-    kind: Literal["edm"] = "edm"
     network: AnyNetwork
     data: TrainingSet
     budget: Budget
-    log_sigma_mean: float = Field(-1.2, description="Mean of ln(sigma) in training, EDM's P_mean.")
-    log_sigma_std: float = Field(1.2, gt=0, description="Standard deviation of ln(sigma) in training, EDM's P_std.")
     null_share: float = Field(0.1, ge=0, le=1, description="Share of rows trained with the null class, for guidance.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Format of the network's arithmetic.")
 
@@ -66,3 +63,11 @@ class EdmSpec(Spec):
     def images(self) -> int:
         """The pictures of the source."""
         return self.data.source.size()
+
+
+class EdmSpec(PixelSpec):
+    """A model in EDM's parametrisation."""
+
+    kind: Literal["edm"] = "edm"
+    log_sigma_mean: float = Field(-1.2, description="Mean of ln(sigma) in training, EDM's P_mean.")
+    log_sigma_std: float = Field(1.2, gt=0, description="Standard deviation of ln(sigma) in training, EDM's P_std.")

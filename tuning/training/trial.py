@@ -8,9 +8,10 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from stages.base import Spec, digest
 from stages.models.descriptors.spec import DescriptorSpec
@@ -18,10 +19,12 @@ from stages.models.source import fingerprint
 from stages.models.spec import ModelSpec
 from stages.sampling import SamplerSpec
 from tuning.search import Metrics, Point
+from tuning.training.diffusion.settings import DiffusionSpec
 from tuning.training.settings import EdmSpec
 
 if TYPE_CHECKING:
     from tuning.training.pictures import Pictures
+    from tuning.training.pixels import PixelRecipe
 
 UNCONDITIONAL = SamplerSpec(scheduler="heun", steps=18, guidance=1.0)
 
@@ -51,12 +54,10 @@ class Drawing(Spec):
         return DescriptorSpec.model_validate({"model": self.descriptor, "resize": self.resize, "device": device})
 
 
-class Task(Spec):
-    """A model to train, or the optimal denoiser of its training set, and what to draw from it."""
+class Training(Spec):
+    """A model to train, and where."""
 
-    model: EdmSpec
-    optimal: bool = Field(False, description="Draw from the exact denoiser of the training set instead.")
-    drawing: Drawing
+    model: Annotated[EdmSpec | DiffusionSpec, Field(discriminator="kind")]
     output: str
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(1, ge=1)
@@ -64,13 +65,26 @@ class Task(Spec):
     @property
     def folder(self) -> Path:
         """Return where everything of this model lies."""
-        name = f"optimal-{self.model.data.fingerprint()}" if self.optimal else self.model.fingerprint()
-        return Path(self.output) / "trained" / name
+        return Path(self.output) / "trained" / self.model.fingerprint()
 
     @property
     def pictures(self) -> int:
         """The pictures that its training sees."""
         return self.model.budget.pictures
+
+
+class Task(Training):
+    """A model to train, or the optimal denoiser of its training set, and what to draw from it."""
+
+    optimal: bool = Field(False, description="Draw from the exact denoiser of the training set instead.")
+    drawing: Drawing
+
+    @property
+    @override
+    def folder(self) -> Path:
+        if not self.optimal:
+            return super().folder
+        return Path(self.output) / "trained" / f"optimal-{self.model.data.fingerprint()}"
 
     @property
     def measured(self) -> Path:
@@ -92,7 +106,7 @@ def run(point: Point) -> Iterator[Metrics]:
     yield {"pictures": float(task.model.budget.pictures)}
 
 
-def trained(task: Task) -> Iterator[Metrics]:
+def trained(task: Training) -> Iterator[Metrics]:
     """Train the model of a task unless it is there; at the end it lies in `model` in the task's folder."""
     pictures = task.model.data.load()
     record(task, pictures)
@@ -100,7 +114,7 @@ def trained(task: Task) -> Iterator[Metrics]:
     if final.is_dir():
         return
     shutil.rmtree(partial, ignore_errors=True)
-    if task.optimal:
+    if isinstance(task, Task) and task.optimal:
         memorize(pictures, partial)
     else:
         yield from steps(task, pictures, partial)
@@ -108,21 +122,32 @@ def trained(task: Task) -> Iterator[Metrics]:
     (task.folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
-def steps(task: Task, pictures: "Pictures", target: Path) -> Iterator[Metrics]:
+def steps(task: Training, pictures: "Pictures", target: Path) -> Iterator[Metrics]:
     """Train, from the last checkpoint if there is one, and write the averaged model to `target`."""
-    from tuning.training.edm import EdmRecipe
     from tuning.training.zoo.loop import Loop
 
-    recipe = EdmRecipe(task.model, task.device, pictures)
-    loop = Loop(recipe, task.model.loop, task.folder / "checkpoint.pt")
+    made = recipe(task.model, task.device, pictures)
+    loop = Loop(made, task.model.loop, task.folder / "checkpoint.pt")
     while loop.step < loop.spec.steps:
         losses = loop.run(loop.step + loop.spec.checkpoint_steps)
         yield {
             "pictures": float(loop.step * loop.spec.batch),
+            "updates": float(loop.updates),
             "loss": sum(losses) / len(losses),
             "cpu_seconds": loop.cpu_seconds,
+            **made.figures(),
         }
-    recipe.save(loop.average.cpu(), target)
+    made.save(loop.average.cpu(), target)
+
+
+def recipe(model: EdmSpec | DiffusionSpec, device: str, pictures: "Pictures") -> "PixelRecipe[Any]":
+    """Return how a model is trained."""
+    from tuning.training.diffusion.recipe import DiffusionRecipe
+    from tuning.training.edm import EdmRecipe
+
+    if isinstance(model, EdmSpec):
+        return EdmRecipe(model, device, pictures)
+    return DiffusionRecipe(model, device, pictures)
 
 
 def memorize(pictures: "Pictures", target: Path) -> None:
@@ -134,7 +159,7 @@ def memorize(pictures: "Pictures", target: Path) -> None:
     save(Empirical(torch.from_numpy(pictures.images).permute(0, 3, 1, 2).contiguous()), target)
 
 
-def record(task: Task, pictures: "Pictures") -> None:
+def record(task: Training, pictures: "Pictures") -> None:
     """Note what the model is trained on and starts from; refuse to go on where that has changed meanwhile."""
     start = task.model.network.model if task.model.network.kind == "pretrained" else None
     noted = {

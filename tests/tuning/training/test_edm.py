@@ -9,9 +9,10 @@ from stages.models.loading import load_generator
 from stages.models.spec import ModelSpec
 from stages.models.zoo import world
 from stages.sampling import SamplerSpec
-from tuning.training.edm import EdmRecipe, as_batch, as_function, precondition, weight
+from tuning.training.edm import EdmRecipe, precondition, weight
 from tuning.training.networks import Pretrained, Transformer, UNet
 from tuning.training.pictures import TrainingSet, WorldPictures
+from tuning.training.pixels import as_batch, as_function
 from tuning.training.settings import Budget, EdmSpec
 from tuning.training.zoo.loop import Loop
 

@@ -17,8 +17,8 @@ from stages.models.schedules import learns_variance
 from stages.models.spec import ModelSpec
 from stages.models.zoo import Figure, world
 from stages.sampling import SamplerSpec
-from tuning.training.edm import as_batch
 from tuning.training.pictures import WorldPictures
+from tuning.training.pixels import as_batch
 from tuning.training.zoo.data import pictures
 from tuning.training.zoo.loop import generator
 from tuning.training.zoo.measure import mean

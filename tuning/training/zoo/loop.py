@@ -3,6 +3,7 @@
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -42,7 +43,7 @@ M = TypeVar("M", bound=nn.Module)
 class Recipe(ABC, Generic[S, M]):
     """What is trained, and what one step costs.
 
-    A step draws all that is random from its own number, so that the loop's state is weights and optimiser alone.
+    A step draws all that is random from its own number, so that the loop's state is weights and optimiser, and `state`.
     """
 
     spec: S
@@ -59,13 +60,28 @@ class Recipe(ABC, Generic[S, M]):
         torch.autograd.backward(loss)
         return loss.item()
 
+    def updates(self, step: int) -> Iterator[float]:
+        """Yield the loss of each parameter update of one step, its gradients added; the loop updates in between."""
+        yield self.backward(step)
+
+    def figures(self) -> Mapping[str, float]:
+        """Return what the steps since the last call showed besides their losses."""
+        return {}
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return what later steps depend on besides weights and optimiser."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` returned."""
+
     @abstractmethod
     def save(self, module: M, folder: Path) -> None:
         """Write the averaged `module` as the files that ship."""
 
 
 class Loop(Generic[S, M]):
-    """The state of one training run."""
+    """The state of one training run: `step` counts minibatches, `updates` what the optimiser did."""
 
     def __init__(self, recipe: Recipe[S, M], spec: LoopSpec, checkpoint: Path) -> None:
         self.recipe, self.spec, self.checkpoint = recipe, spec, checkpoint
@@ -77,7 +93,7 @@ class Loop(Generic[S, M]):
             fused=True,
         )
         self.average = deepcopy(recipe.module).requires_grad_(requires_grad=False)
-        self.step, self.cpu_seconds = 0, 0.0
+        self.step, self.updates, self.cpu_seconds = 0, 0, 0.0
         if checkpoint.exists():
             self._restore()
 
@@ -98,19 +114,28 @@ class Loop(Generic[S, M]):
     def _advance(self) -> float:
         for group in self.optimiser.param_groups:
             group["lr"] = self.spec.rate(self.step)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss = self.recipe.backward(self.step)
-        nn.utils.clip_grad_norm_(self.recipe.module.parameters(), 1.0)
-        self.optimiser.step()
+        losses = []
+        for loss in self.recipe.updates(self.step):
+            self._update(loss)
+            losses.append(loss)
         self.step += 1
+        return sum(losses) / len(losses)
+
+    def _update(self, loss: float) -> None:
+        norm = nn.utils.clip_grad_norm_(self.recipe.module.parameters(), 1.0).item()
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise ValueError(
+                f"{self.checkpoint.stem}, step {self.step + 1}: the loss and its gradient must be finite, but are "
+                f"{loss} and {norm}; the last checkpoint is kept: lower the learning rate, or look at the pictures"
+            )
+        self.optimiser.step()
+        self.updates += 1
         self._update_average()
-        if not math.isfinite(loss):
-            raise ValueError(f"{self.checkpoint.stem}, step {self.step}: the loss must be finite, but is {loss}")
-        return loss
+        self.optimiser.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        decay = min(self.spec.average, (1 + self.step) / (10 + self.step))  # short at first, to forget the start
+        decay = min(self.spec.average, (1 + self.updates) / (10 + self.updates))  # short at first, to forget the start
         averages: list[Tensor] = list(self.average.parameters())
         values: list[Tensor] = list(self.recipe.module.parameters())
         torch._foreach_lerp_(averages, values, 1 - decay)
@@ -122,13 +147,22 @@ class Loop(Generic[S, M]):
         state = {
             "spec": self.recipe.spec.canonical(),
             "step": self.step,
+            "updates": self.updates,
             "cpu_seconds": self.cpu_seconds,
             "module": self.recipe.module.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "recipe": dict(self.recipe.state()),
         }
         partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
+        try:
+            torch.save(state, partial)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer has no error of its own for a full disk
+            partial.unlink(missing_ok=True)
+            raise ValueError(
+                f"{self.checkpoint}: expected room for a checkpoint at step {self.step}, found: {error}; "
+                "the checkpoint before is still valid: make room and start again"
+            ) from error
         partial.replace(self.checkpoint)
 
     def _restore(self) -> None:
@@ -157,7 +191,9 @@ class Loop(Generic[S, M]):
         self.recipe.module.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.recipe.restore(state.get("recipe", {}))
         self.step = state["step"]
+        self.updates = state.get("updates", self.step)  # older checkpoints took one each
 
 
 def grown(x: Tensor, like: Tensor) -> Tensor:

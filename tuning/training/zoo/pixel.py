@@ -15,9 +15,10 @@ from stages.models.unconditional import LabelledNetwork
 from stages.models.zoo import Figure, world
 from stages.randomness import rng
 from stages.sampling import SamplerSpec
-from tuning.training.edm import as_batch, as_function, precondition, weight
+from tuning.training.edm import precondition, weight
 from tuning.training.networks import Transformer, UNet
 from tuning.training.pictures import TrainingSet, WorldPictures
+from tuning.training.pixels import as_batch, as_function
 from tuning.training.settings import Budget, EdmSpec
 from tuning.training.zoo.loop import generator
 from tuning.training.zoo.measure import load_classifier, mean, predict, share

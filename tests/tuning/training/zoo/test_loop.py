@@ -1,4 +1,6 @@
+import resource
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +150,72 @@ def test_the_rate_warms_up_stays_and_decays():
     assert (rates[9:80] == 1).all()
     assert (np.diff(rates[80:]) < 0).all()
     assert rates[-1] < 0.01
+
+
+def test_one_update_a_step_is_the_loop_written_out(tmp_path):
+    """What the shipped models were trained with, bit for bit."""
+    loop = Loop(pixel_unet(tmp_path), LOOP, tmp_path / "run.pt")
+    losses = loop.run()
+    made = pixel_unet(tmp_path)
+    average, found = deepcopy(made.module), []
+    optimiser = torch.optim.AdamW(made.module.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
+    for step in range(LOOP.steps):
+        optimiser.param_groups[0]["lr"] = LOOP.rate(step)
+        optimiser.zero_grad(set_to_none=True)
+        loss = made.loss(step)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(made.module.parameters(), 1.0)
+        optimiser.step()
+        found.append(loss.item())
+        decay = min(LOOP.average, (2 + step) / (11 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_([*average.parameters()], [*made.module.parameters()], 1 - decay)
+    assert found == losses
+    assert loop.updates == loop.step == LOOP.steps
+    for one, other in ((made.module, loop.recipe.module), (average, loop.average)):
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_checkpoints_from_before_updates_were_counted_are_read(tmp_path):
+    Loop(pixel_unet(tmp_path), LOOP, tmp_path / "run.pt").run(2)
+    state = torch.load(tmp_path / "run.pt", weights_only=True)
+    del state["updates"], state["recipe"]
+    torch.save(state, tmp_path / "run.pt")
+    again = Loop(pixel_unet(tmp_path), LOOP, tmp_path / "run.pt")
+    assert again.run() == Loop(pixel_unet(tmp_path), LOOP, tmp_path / "straight.pt").run()[2:]
+    assert again.updates == LOOP.steps
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_training_that_diverges_stops_and_keeps_the_last_checkpoint(what, tmp_path):
+    loop = Loop(pixel_unet(tmp_path), LOOP, tmp_path / "run.pt")
+    loop.run(2)
+    kept = (tmp_path / "run.pt").read_bytes()
+    last = [*loop.recipe.module.parameters()][-1]
+    if what == "loss":
+        last.data.fill_(torch.nan)
+    else:
+        last.register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(ValueError, match=r"run, step 3: the loss and its gradient must be finite, but are .*nan|inf"):
+        loop.run()
+    assert (tmp_path / "run.pt").read_bytes() == kept
+    assert Loop(pixel_unet(tmp_path), LOOP, tmp_path / "run.pt").step == 2
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    """A limit on the size of files stands for the disk."""
+    loop = Loop(pixel_unet(tmp_path), LOOP, tmp_path / "run.pt")
+    loop.run(2)
+    kept = (tmp_path / "run.pt").read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, before[1]))
+    try:
+        with pytest.raises(
+            ValueError, match=r"run\.pt: expected room for a checkpoint at step 4, found: .* still valid"
+        ):
+            loop.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "run.pt").read_bytes() == kept
+    assert not (tmp_path / "run.partial").exists()
+    assert Loop(pixel_unet(tmp_path), LOOP, tmp_path / "run.pt").step == 2
