@@ -85,7 +85,7 @@ class HyperSpec(StudySpec):
     def page(self) -> Page:
         rows = sorted(read(self), key=lambda row: -row.rate.value)
         table = pd.DataFrame([row.cells() for row in rows])
-        best = ", ".join(f"{name} = {value}" for name, value in rows[0].settings.items())
+        best = ", ".join(f"{name} = {short(value)}" for name, value in rows[0].settings.items())
         return Page(
             title=f"Seedquake: {self.name}",
             question=self.asks,
@@ -93,11 +93,16 @@ class HyperSpec(StudySpec):
             sentences=("The best of many trials looks better than it is: run it again on other seeds.",),
             pictures=(),
             tables={"trials": table},
-            shown=table,
+            shown=table.map(short),
             heading="Every trial, the best first",
             facts={"Trials": f"{len(rows)}, of which {sum(row.stopped for row in rows)} were stopped early"},
             spec=self.model_dump(mode="json"),
         )
+
+
+def short(value: JsonValue) -> JsonValue:
+    """Return a value as people read it: a fraction by its first three digits; the stored table keeps them all."""
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 class Row:
