@@ -33,7 +33,8 @@ def test_the_settings_of_a_run_folder_are_the_same_question(config: str, tmp_pat
 
 
 def test_a_name_stands_for_one_question():
-    assert sorted(QUESTIONS) == ["factorial", "memorization", "reproducibility", "robustness", "trajectory"]
+    expected = ["factorial", "memorization", "quality", "reproducibility", "robustness", "trajectory"]
+    assert sorted(QUESTIONS) == expected
     assert len(QUESTIONS) == len(KINDS)
 
 

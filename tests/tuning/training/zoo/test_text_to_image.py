@@ -253,5 +253,6 @@ def test_the_fused_optimiser_takes_the_same_steps(work, tmp_path):
     settings = {"weight_decay": LOOP.weight_decay, "betas": (0.9, 0.99)}
     plain.optimiser = torch.optim.AdamW(plain.recipe.module.parameters(), LOOP.learning_rate, **settings)
     np.testing.assert_allclose(fused.run(), plain.run(), rtol=1e-4)
+    fused.recipe.backward(LOOP.steps)
     for parameter in fused.recipe.module.parameters():
         assert parameter.grad.stride() == parameter.stride()
