@@ -16,9 +16,9 @@ from pipelines.factorial_arms import Arm, Cell, Change, cells_of, factors_of
 from pipelines.grid import Grid, Seeds
 from pipelines.judges import classifying, judging
 from pipelines.measure import Measure
+from pipelines.named_model import spelled_out
 from pipelines.prompts import AnyPrompts
 from pipelines.question import Draw, Question, QuestionSpec, refuse_prompts
-from pipelines.reproducibility import spelled_out
 from pipelines.robustness import JudgeControl
 from stages.models.source import revision
 from stages.perturbations import AnyPerturbation, Control, RandomDirection, UniformMeanShift

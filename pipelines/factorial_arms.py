@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, JsonValue, ValidationError
 
+from pipelines.named_model import NamedModel
 from stages.base import Spec
 from stages.metrics.factorial import Design
 from stages.models.feasible import noising, refusal
@@ -37,18 +38,11 @@ class Change(Spec):
         return {name: value for name, value in self if value is not None}
 
 
-class Arm(Spec):
+class Arm(NamedModel):
     """One model of the comparison, and the levels of the factors that its weights fix."""
 
-    model: str = Field(description="zoo:NAME, a local diffusers folder or a hub id, ORG/NAME[@REVISION].")
-    name: str = Field("", max_length=40, description="What the report calls it; empty: the end of `model`.")
     sampler: SamplerSpec | None = Field(None, description="Its own sampler; null: the common one.")
     levels: dict[str, str] = Field({}, description="Its level of each factor that is the model's, not the sampler's.")
-
-    @property
-    def called(self) -> str:
-        """Return what the report calls it."""
-        return self.name or self.model.rstrip("/").rpartition("/")[2].removeprefix("zoo:")
 
 
 @dataclass(frozen=True)

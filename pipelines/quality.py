@@ -13,11 +13,11 @@ from typing_extensions import override
 
 from pipelines.grid import Grid, Seeds
 from pipelines.measure import Measure
+from pipelines.named_model import NamedModel, spelled_out
 from pipelines.prompts import AnyPrompts
 from pipelines.quality_published import DataSet
 from pipelines.quality_reference import Reference, ReferenceSpec, measure
 from pipelines.question import Draw, Question, QuestionSpec, placement, refuse_prompts
-from pipelines.reproducibility import spelled_out
 from stages.base import Spec
 from stages.clip_score import ClipScore, ClipScoreSpec
 from stages.features import Features, FeaturesSpec
@@ -31,18 +31,6 @@ if TYPE_CHECKING:
 
 ONE_CALL = ("ddpm", "ddim", "dpmpp", "euler", "euler_ancestral", "lcm", "flow_euler", "edm_euler", "edm_dpmpp")
 """The schedulers that call the network once a step."""
-
-
-class JudgedModel(Spec):
-    """One model of the table."""
-
-    model: str = Field(description="zoo:NAME, a local diffusers folder or a hub id, ORG/NAME[@REVISION].")
-    name: str = Field("", max_length=40, description="What the report calls it; empty: the end of `model`.")
-
-    @property
-    def called(self) -> str:
-        """Return what the report calls it."""
-        return self.name or self.model.rstrip("/").rpartition("/")[2].removeprefix("zoo:")
 
 
 class JudgedSampler(Spec):
@@ -64,7 +52,7 @@ class QualitySpec(QuestionSpec):
 
     question: Literal["quality"] = "quality"
     name: str = Field("quality", pattern=r"^[\w.-]{1,80}$", description="Name of the run's folder.")
-    models: Annotated[tuple[JudgedModel, ...], BeforeValidator(spelled_out)] = Field(
+    models: Annotated[tuple[NamedModel, ...], BeforeValidator(spelled_out)] = Field(
         min_length=1, description="The models: a name, or `model` and `name`; the first is what others are compared to."
     )
     samplers: tuple[JudgedSampler, ...] = Field(

@@ -10,11 +10,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, JsonValue
+from pydantic import BeforeValidator, Field
 from typing_extensions import override
 
 from pipelines.grid import Grid, Seeds
 from pipelines.measure import Measure
+from pipelines.named_model import NamedModel, spelled_out
 from pipelines.prompts import AnyPrompts, ClassNames
 from pipelines.question import Draw, Question, QuestionSpec, refuse_prompts
 from pipelines.threshold import threshold
@@ -31,24 +32,10 @@ if TYPE_CHECKING:
     from pipelines.sweep import Swept, Watch
 
 
-class ComparedModel(Spec):
+class ComparedModel(NamedModel):
     """One model of the comparison."""
 
-    model: str = Field(description="zoo:NAME, a local diffusers folder or a hub id, ORG/NAME[@REVISION].")
-    name: str = Field("", max_length=40, description="What the report calls it; empty: the end of `model`.")
     sampler: SamplerSpec | None = Field(None, description="Its own sampler; null: the common one.")
-
-    @property
-    def called(self) -> str:
-        """Return what the report calls it."""
-        return self.name or self.model.rstrip("/").rpartition("/")[2].removeprefix("zoo:")
-
-
-def spelled_out(entries: JsonValue) -> JsonValue:
-    """Return the entries with every one that is only a name as a mapping."""
-    if not isinstance(entries, list | tuple):
-        return entries
-    return [{"model": entry} if isinstance(entry, str) else entry for entry in entries]
 
 
 class DescriptorChoice(Spec):

@@ -155,17 +155,18 @@ class Late:
 
     def begin(self) -> None:
         """Open the store in a thread, then the run; to be called whenever rows are there."""
-        self.opened = self.opened or self.beside.submit(self.open_store)
-        if self.opened.done():
+        if self._opening().done():
             self.open()
 
     def open(self) -> Tracker:
         """Return the open run, waiting for its store; raises `UserError`."""
-        if self.tracker is None:
-            self.opened = self.opened or self.beside.submit(self.open_store)
-            self.opened.result()
-            self.tracker = self.open_run()
+        self._opening().result()
+        self.tracker = self.tracker or self.open_run()
         return self.tracker
+
+    def _opening(self) -> "Future[None]":
+        self.opened = self.opened or self.beside.submit(self.open_store)
+        return self.opened
 
 
 @contextmanager

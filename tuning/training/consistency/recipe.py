@@ -105,10 +105,8 @@ class ConsistencyRecipe(Recipe[ConsistencySpec, Pair]):
 
     def errors(self, draw: Draw, delta: Batch) -> Rows:
         """Return each row's distance between what the student and the target draw, the latter `delta` away."""
-        attack = self.spec.perturbation
-        both = attack is not None and attack.orientation == "both"
-        aim = self.answer(self.module.student if both else self.module.target, draw, delta)
-        return distance(self.told(draw, grad=True), aim if both else aim.detach(), self.spec.huber)
+        aim = self.answer(draw, delta)
+        return distance(self.told(draw, grad=True), aim if self.teaches_both else aim.detach(), self.spec.huber)
 
     def told(self, draw: Draw, *, grad: bool = False) -> Batch:
         """Return what the student draws from the noisier latents."""
@@ -116,17 +114,21 @@ class ConsistencyRecipe(Recipe[ConsistencySpec, Pair]):
             network = partial(self._noise, self.module.student, draw)
             return consistent(network, draw.noisy, draw.time, self.solver)
 
-    def answer(self, network: UNet2DConditionModel, draw: Draw, delta: Batch) -> Batch:
-        """Return what a network draws from where the teacher's step ended, `delta` away."""
+    def answer(self, draw: Draw, delta: Batch) -> Batch:
+        """Return what the target, or the student itself, draws from where the teacher's step ended, `delta` away."""
+        network = self.module.student if self.teaches_both else self.module.target
         noise, time = partial(self._noise, network, draw), self.solver.after(draw.time)
         return consistent(noise, draw.before + delta, time, self.solver)
 
     def gap(self, draw: Draw, told: Batch, delta: Batch) -> Rows:
         """Return what the attack raises: the distance, the student's side held fixed."""
+        return distance(told, self.answer(draw, delta), self.spec.huber)
+
+    @property
+    def teaches_both(self) -> bool:
+        """Whether the student stands on both sides."""
         attack = self.spec.perturbation
-        both = attack is not None and attack.orientation == "both"
-        network = self.module.student if both else self.module.target
-        return distance(told, self.answer(network, draw, delta), self.spec.huber)
+        return attack is not None and attack.orientation == "both"
 
     def _learn(self, draw: Draw, delta: Batch) -> float:
         loss = self.errors(draw, delta).mean()

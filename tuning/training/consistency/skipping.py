@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from tuning.training.diffusion.attack import noised
+
 Batch: TypeAlias = Float[Tensor, "b c h w"]
 Rows: TypeAlias = Float[Tensor, " b"]
 Times: TypeAlias = Int64[Tensor, " b"]
@@ -40,8 +42,7 @@ class Solver(NamedTuple):
 
     def noised(self, clean: Batch, noise: Batch, time: Times) -> Batch:
         """Return x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps."""
-        signal = self.at(time)
-        return signal.sqrt() * clean + (1 - signal).sqrt() * noise
+        return noised(clean, noise, self.at(time))
 
     def step(self, x: Batch, noise: Batch, time: Times) -> Batch:
         """Return one DDIM step of eta 0: Song et al. 2021 (arXiv:2010.02502), Eq. 12."""
