@@ -1,12 +1,13 @@
 """The cards of the embedded models: written after training, and checked by measuring again."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from stages.models.zoo import WEIGHTS, Card, Figure, card, checksum
+from stages.models.zoo import WEIGHTS, Card, Figure, card, checksum, path
 from tuning.training.zoo import lineage
 from tuning.training.zoo.bound import bound_figures
 from tuning.training.zoo.captioned_figures import captioned_figures
@@ -32,6 +33,11 @@ SECOND_STAGE = (
 )
 
 ALWAYS_ANSWERS = ("Always answers with one of 12 classes: it cannot say that a picture shows nothing.",)
+
+OWNERS = ("text-to-image", "pixel-fixed")
+"""The models that lend the others their files, such as the text encoder."""
+LENT_BYTES = 100_000
+"""From this size on."""
 
 GUIDANCE_OF = {"glide-like": 3.0}
 """Where a card's figures have another guidance than the rest: GLIDE's own."""
@@ -169,27 +175,27 @@ class Check(NamedTuple):
 
 def verify(name: str) -> list[Check]:
     """Measure every figure of a model's card again. Seconds; minutes of one core for what draws, and the descriptor."""
-    found = {figure.name: figure.value for figure in measure(name, WEIGHTS / name)}
+    found = {figure.name: figure.value for figure in measure(name, path(name), WEIGHTS)}
     return [Check(figure.name, figure.value, found[figure.name], figure.n) for figure in card(name).figures]
 
 
-def measure(name: str, folder: Path) -> tuple[Figure, ...]:
-    """Return the figures of the model in `folder`; the other models are those beside it."""
-    return scene_figures(name, folder) if name.startswith("scenes") else _thing_figures(name, folder)
+def measure(name: str, folder: Path, weights: Path) -> tuple[Figure, ...]:
+    """Return the figures of the model in `folder`, as those in `weights` judge it."""
+    return scene_figures(name, folder, weights) if name.startswith("scenes") else _thing_figures(name, folder, weights)
 
 
-def _thing_figures(name: str, folder: Path) -> tuple[Figure, ...]:
+def _thing_figures(name: str, folder: Path, weights: Path) -> tuple[Figure, ...]:
     match name:
         case "text-to-image":
-            return (*text_to_image_figures(folder, folder.parent), *bound_figures(folder))
+            return (*text_to_image_figures(folder, weights), *bound_figures(folder))
         case "latent-learned" | "pixel-fixed" | "pixel-learned" | "glide-like":
-            return captioned_figures(folder, folder.parent, GUIDANCE_OF.get(name, GUIDANCE))
+            return captioned_figures(folder, weights, GUIDANCE_OF.get(name, GUIDANCE))
         case "clip":
             return clip_figures(folder)
         case "descriptor":
             return descriptor_figures(folder)
         case "pixel-unet" | "pixel-transformer":
-            return pixel_figures(folder, folder.parent)
+            return pixel_figures(folder, weights)
         case _:
             return classifier_figures(folder)
 
@@ -205,13 +211,25 @@ def write_card(name: str, folder: Path, work: Path) -> Card:
         data=_data(parts),
         settings={part: SETTINGS[part].model_dump(mode="json") for part in parts},
         cpu_minutes=round(sum(_cpu_seconds(file) for part in parts if (file := work / f"{part}.pt").exists()) / 60, 1),
-        figures=measure(name, folder),
+        figures=measure(name, folder, folder.parent),
         limits=limits,
-        sha256={str(f.relative_to(folder)): checksum(f) for f in sorted(folder.rglob("*")) if _is_part(f)},
+        sha256=(sums := {str(f.relative_to(folder)): checksum(f) for f in sorted(folder.rglob("*")) if _is_part(f)}),
+        shared=lent(name, sums, folder),
     )
     (folder / "card.json").write_text(json.dumps(new.model_dump(mode="json"), indent=2) + "\n")
     (folder / "README.md").write_text(readme(new))
     return new
+
+
+def lent(name: str, sums: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return the large files that another model beside this one has too, with their place there."""
+    found: dict[str, str] = {}
+    for owner in OWNERS[: OWNERS.index(name)] if name in OWNERS else OWNERS:
+        for file in sums.keys() - found.keys():
+            theirs = folder.parent / owner / file
+            if (folder / file).stat().st_size >= LENT_BYTES and theirs.is_file() and checksum(theirs) == sums[file]:
+                found[file] = f"{owner}/{file}"
+    return dict(sorted(found.items()))
 
 
 def readme(card: Card) -> str:

@@ -45,11 +45,11 @@ SPOKEN = {
 Look = Callable[[Pictures], Pictures]
 
 
-def scene_figures(name: str, folder: Path) -> tuple[Figure, ...]:
-    """Return the figures of a model of scenes; the judges of what is drawn are those beside it."""
+def scene_figures(name: str, folder: Path, weights: Path) -> tuple[Figure, ...]:
+    """Return the figures of a model of scenes; the judges of what is drawn are those in `weights`."""
     match name:
         case "scenes":
-            return scene_model_figures(folder, folder.parent)
+            return scene_model_figures(folder, weights)
         case "scenes-clip":
             return scene_clip_figures(folder)
         case "scenes-lm":

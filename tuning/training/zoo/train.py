@@ -85,7 +85,8 @@ def ship(name: str, work: Path, weights: Path = WEIGHTS) -> Path:
     folder, partial = weights / name, weights / f".{name}"
     shutil.rmtree(partial, ignore_errors=True)
     assemble(name, work, partial)
-    write_card(name, partial, work)
+    for file in write_card(name, partial, work).shared:
+        (partial / file).unlink()
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder

@@ -25,12 +25,15 @@ def renders():
 @pytest.mark.parametrize("name", zoo.NAMES)
 class TestEveryModel:
     def test_passes_its_checksums(self, name):
-        assert zoo.path(name) == zoo.WEIGHTS / name
+        folder, sums = zoo.path(name), zoo.card(name).sha256
+        assert {file: zoo.checksum(folder / file) for file in sums} == sums
+        assert folder == zoo.WEIGHTS / name or zoo.card(name).shared
 
     def test_card_names_every_file(self, name):
         folder = zoo.WEIGHTS / name
         files = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
-        assert files == {*zoo.card(name).sha256, "card.json", "README.md"}
+        card = zoo.card(name)
+        assert files == {*card.sha256, "card.json", "README.md"} - {*card.shared}
 
     def test_is_small(self, name):
         assert sum(f.stat().st_size for f in (zoo.WEIGHTS / name).rglob("*") if f.is_file()) < 12 * MEGABYTE
@@ -111,6 +114,35 @@ def test_a_changed_file_is_refused(tmp_path, monkeypatch):
     file.unlink()
     with pytest.raises(ValueError, match="is missing"):
         zoo.path.__wrapped__("judge")
+
+
+def test_shared_files_are_put_together_in_the_cache_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = zoo.path.__wrapped__("latent-learned")
+    assert folder.is_relative_to(tmp_path)
+    encoder = folder / "text_encoder" / "model.safetensors"
+    assert encoder.samefile(zoo.WEIGHTS / "text-to-image" / "text_encoder" / "model.safetensors")
+    made = folder.stat().st_mtime_ns
+    assert zoo.path.__wrapped__("latent-learned") == folder
+    assert folder.stat().st_mtime_ns == made
+    assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ValueError, match="set XDG_CACHE_HOME to a folder of yours"):
+        zoo.path.__wrapped__("latent-learned")
+
+
+def test_a_file_system_without_links_gets_copies(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError
+
+    monkeypatch.setattr(type(tmp_path), "symlink_to", refuse)
+    zoo.link(tmp_path / "deep" / "card.json", zoo.WEIGHTS / "clip" / "card.json")
+    assert not (tmp_path / "deep" / "card.json").is_symlink()
+    assert (tmp_path / "deep" / "card.json").read_bytes() == (zoo.WEIGHTS / "clip" / "card.json").read_bytes()
 
 
 def test_an_unknown_name_is_refused():
