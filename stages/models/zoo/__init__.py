@@ -19,6 +19,7 @@ from stages.base import Spec
 
 NAMES = (
     "text-to-image",
+    "text-to-image-lcm",
     "latent-learned",
     "pixel-fixed",
     "pixel-learned",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from diffusers import AutoencoderKL, LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from typing_extensions import override
@@ -18,7 +18,7 @@ from tuning.training.consistency.skipping import Batch, Rows, Solver, Times, con
 from tuning.training.diffusion.attack import ascend, slope
 from tuning.training.zoo.data import indices
 from tuning.training.zoo.loop import Recipe, generator
-from tuning.training.zoo.prompts import ThingPrompts
+from tuning.training.zoo.prompts import ThingPrompts, caption_table
 from tuning.training.zoo.text_to_image import cached_latents
 
 States = Float[Tensor, "b t d"]
@@ -57,13 +57,15 @@ class ConsistencyRecipe(Recipe[ConsistencySpec, Pair]):
     Models that differ in the perturbation alone see the same latents, noise, time steps and guidance.
     """
 
-    def __init__(self, spec: ConsistencySpec, work: Path, clip: Path, device: str = "cpu") -> None:
+    def __init__(self, spec: ConsistencySpec, teacher: Path, cache: Path, device: str = "cpu") -> None:
+        """Load the teacher from its folder; the latents of the pictures are kept in `cache`."""
         self.spec, self.device = spec, device
-        self.pipe: Any = StableDiffusionPipeline.from_pretrained(work / spec.teacher, safety_checker=None)
-        vae: AutoencoderKL = self.pipe.vae
-        version = checksum(work / "vae" / "diffusion_pytorch_model.safetensors")[:12]
-        self.latents = cached_latents(vae, spec.images, work / f"latents-{version}.safetensors", device)
-        self.prompts = ThingPrompts(clip, no_words=0.0, no_colour=0.1, device=device)
+        self.pipe: Any = StableDiffusionPipeline.from_pretrained(teacher, safety_checker=None)
+        version = checksum(teacher / "vae" / "diffusion_pytorch_model.safetensors")[:12]
+        kept = cache / f"latents-{version}.safetensors"
+        self.latents = cached_latents(self.pipe.vae, spec.images, kept, device)
+        table = caption_table(self.pipe.tokenizer, self.pipe.text_encoder).to(device)
+        self.prompts = ThingPrompts(table, no_words=0.0, no_colour=0.1)
         self.solver = Solver(self.pipe.scheduler.alphas_cumprod, spec.skip)
         self.teacher = placed(self.pipe.unet, device).requires_grad_(requires_grad=False)
         self.module = Pair(placed(student(self.teacher, spec.time_width), device))

@@ -36,7 +36,7 @@ class ConsistencySpec(Spec):
     """Latent consistency distillation: Luo et al. 2023 (arXiv:2310.04378), Alg. 1."""
 
     kind: Literal["consistency"] = "consistency"
-    teacher: str = Field("text-to-image", description="The trained part whose steps the student learns to skip.")
+    teacher: str = Field("text-to-image", description="The embedded model whose steps the student learns to skip.")
     images: int = Field(64_000, ge=1, description="Size of the training set: the first indices of the world.")
     guidance: Guidances = Guidances()
     skip: int = Field(20, ge=1, description="Training steps of the noise schedule that one step of the teacher spans.")

@@ -12,6 +12,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "latent-trunk": ("vae", "clip"),
     "text-to-image": ("latent-trunk",),
     "latent-learned": ("latent-trunk",),
+    "text-to-image-lcm": ("text-to-image",),
     "upsampler": ("clip",),
     "pixel-trunk": ("clip",),
     "pixel-fixed": ("pixel-trunk", "upsampler"),

@@ -11,11 +11,13 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
 from torch import Tensor
+from transformers import CLIPTokenizer
 
 from stages.base import Spec
+from tuning.training.zoo import clip
 from tuning.training.zoo.data import Grammar, indices
 from tuning.training.zoo.loop import LoopSpec, Recipe, generator
-from tuning.training.zoo.prompts import Prompts, ScenePrompts, ThingPrompts
+from tuning.training.zoo.prompts import Prompts, ScenePrompts, ThingPrompts, caption_table
 from tuning.training.zoo.variational import VariationalBound
 
 Batch: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -183,7 +185,8 @@ def prompts(spec: CaptionedSpec, clip_folder: Path, device: str) -> Prompts:
     """Return what a model of these settings is told, in the words of a CLIP's text tower."""
     if spec.grammar == "scene":
         return ScenePrompts(clip_folder, spec.no_words, device)
-    return ThingPrompts(clip_folder, spec.no_words, spec.no_colour, device)
+    table = caption_table(CLIPTokenizer.from_pretrained(clip_folder), clip.text_model(clip_folder))
+    return ThingPrompts(table.to(device), spec.no_words, spec.no_colour)
 
 
 def unet(

@@ -1,9 +1,10 @@
 """The cards of the embedded models: written after training, and checked by measuring again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 
@@ -12,7 +13,8 @@ from tuning.training.zoo import lineage
 from tuning.training.zoo.bound import bound_figures
 from tuning.training.zoo.captioned_figures import captioned_figures
 from tuning.training.zoo.copies import descriptor_figures
-from tuning.training.zoo.measure import GUIDANCE, classifier_figures, clip_figures, text_to_image_figures
+from tuning.training.zoo.few_steps import few_step_figures
+from tuning.training.zoo.measure import classifier_figures, clip_figures, text_to_image_figures
 from tuning.training.zoo.pixel import pixel_figures
 from tuning.training.zoo.scene_figures import scene_figures
 from tuning.training.zoo.settings import SETTINGS
@@ -39,8 +41,22 @@ OWNERS = ("text-to-image", "pixel-fixed")
 LENT_BYTES = 100_000
 """From this size on."""
 
-GUIDANCE_OF = {"glide-like": 3.0}
-"""Where a card's figures have another guidance than the rest: GLIDE's own."""
+Measurement: TypeAlias = Callable[[Path, Path], tuple[Figure, ...]]
+
+DRAWN: dict[str, Measurement] = {
+    "text-to-image": lambda folder, weights: (*text_to_image_figures(folder, weights), *bound_figures(folder)),
+    "text-to-image-lcm": few_step_figures,
+    "latent-learned": captioned_figures,
+    "pixel-fixed": captioned_figures,
+    "pixel-learned": captioned_figures,
+    "glide-like": partial(captioned_figures, guidance=3.0),  # GLIDE's own
+    "pixel-unet": pixel_figures,
+    "pixel-transformer": pixel_figures,
+}
+"""How the models that draw are measured, given the folder of their judges."""
+
+SEEING: dict[str, Callable[[Path], tuple[Figure, ...]]] = {"clip": clip_figures, "descriptor": descriptor_figures}
+"""How those that look at pictures are measured, where they are no classifiers."""
 
 TEXTS = {
     "text-to-image": (
@@ -50,6 +66,15 @@ TEXTS = {
             "Knows only `a photo of a {colour} {object}` with 12 objects and 8 colours; any other prompt is untested.",
             "Its figures hold for guidance 4; at 1, 2 and 7.5 only 96 pictures each were drawn.",
             "A study object: its brittleness says nothing about the size of the effect in large models.",
+        ),
+    ),
+    "text-to-image-lcm": (
+        "The student of text-to-image: draws the same in 1 to 8 steps, by latent consistency distillation.",
+        "Autoencoder and text encoder of text-to-image, UNet2DConditionModel 16-32-64-128 told its guidance, LCM",
+        (
+            "Knows only `a photo of a {colour} {object}` with 12 objects and 8 colours; any other prompt is untested.",
+            "Learned guidance from 2 to 8; its figures hold for 4.",
+            "A study object: how few steps suffice here says nothing about large models.",
         ),
     ),
     "latent-learned": (
@@ -181,23 +206,11 @@ def verify(name: str) -> list[Check]:
 
 def measure(name: str, folder: Path, weights: Path) -> tuple[Figure, ...]:
     """Return the figures of the model in `folder`, as those in `weights` judge it."""
-    return scene_figures(name, folder, weights) if name.startswith("scenes") else _thing_figures(name, folder, weights)
-
-
-def _thing_figures(name: str, folder: Path, weights: Path) -> tuple[Figure, ...]:
-    match name:
-        case "text-to-image":
-            return (*text_to_image_figures(folder, weights), *bound_figures(folder))
-        case "latent-learned" | "pixel-fixed" | "pixel-learned" | "glide-like":
-            return captioned_figures(folder, weights, GUIDANCE_OF.get(name, GUIDANCE))
-        case "clip":
-            return clip_figures(folder)
-        case "descriptor":
-            return descriptor_figures(folder)
-        case "pixel-unet" | "pixel-transformer":
-            return pixel_figures(folder, weights)
-        case _:
-            return classifier_figures(folder)
+    if name.startswith("scenes"):
+        return scene_figures(name, folder, weights)
+    if name in DRAWN:
+        return DRAWN[name](folder, weights)
+    return SEEING.get(name, classifier_figures)(folder)
 
 
 def write_card(name: str, folder: Path, work: Path) -> Card:

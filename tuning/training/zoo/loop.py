@@ -36,6 +36,10 @@ class LoopSpec(Spec):
         return self.learning_rate * min(1.0, (step + 1) / self.warmup_steps) * (1 - math.cos(math.pi * left)) / 2
 
 
+class Diverged(ValueError):  # noqa: N818  what the training did, as a reader says it
+    """A training whose loss or gradient is no longer finite."""
+
+
 S = TypeVar("S", bound=Spec)
 M = TypeVar("M", bound=nn.Module)
 
@@ -124,7 +128,7 @@ class Loop(Generic[S, M]):
     def _update(self, loss: float) -> None:
         norm = nn.utils.clip_grad_norm_(self.recipe.module.parameters(), 1.0).item()
         if not math.isfinite(loss) or not math.isfinite(norm):
-            raise ValueError(
+            raise Diverged(
                 f"{self.checkpoint.stem}, step {self.step + 1}: the loss and its gradient must be finite, but are "
                 f"{loss} and {norm}; the last checkpoint is kept: lower the learning rate, or look at the pictures"
             )

@@ -33,8 +33,8 @@ class Prompts(Protocol):
 class ThingPrompts:
     """Captions of one thing, each a row of a table; some without colour."""
 
-    def __init__(self, folder: Path, no_words: float, no_colour: float, device: str) -> None:
-        self.table = caption_table(folder).to(device)
+    def __init__(self, table: Float[Tensor, "caption t d"], no_words: float, no_colour: float) -> None:
+        self.table = table
         self.width, self.no_words, self.no_colour = self.table.shape[-1], no_words, no_colour
 
     def __call__(self, index: Int64[np.ndarray, " b"], random: torch.Generator) -> Int64[Tensor, " b"]:
@@ -72,9 +72,8 @@ class ScenePrompts:
 
 
 @torch.no_grad()
-def caption_table(folder: Path) -> Float[Tensor, "caption t d"]:
-    """Return the text tower's states of every caption: classes by (colours, then no colour), and last the empty one."""
+def caption_table(tokens: CLIPTokenizer, tower: nn.Module) -> Float[Tensor, "caption t d"]:
+    """Return a text tower's states of every caption: classes by (colours, then no colour), and last the empty one."""
     texts = [world.caption(thing, colour) for thing in world.CLASSES for colour in (*world.COLOURS, "")]
-    ids = clip.tokenize(CLIPTokenizer.from_pretrained(folder), [*texts, ""])
-    states: Tensor = clip.text_model(folder)(ids).last_hidden_state
+    states: Tensor = tower(clip.tokenize(tokens, [*texts, ""])).last_hidden_state
     return states

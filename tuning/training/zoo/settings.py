@@ -5,6 +5,7 @@ from typing import Annotated, TypeAlias
 from pydantic import Field
 
 from tuning.sage.edges import Edges
+from tuning.training.consistency.settings import ConsistencySpec
 from tuning.training.settings import EdmSpec
 from tuning.training.zoo.augment import AugmentSpec
 from tuning.training.zoo.classifier import ClassifierSpec
@@ -21,6 +22,7 @@ from tuning.training.zoo.vae import VaeSpec
 AnyRecipeSpec: TypeAlias = Annotated[
     ClassifierSpec
     | ClipSpec
+    | ConsistencySpec
     | DescriptorRecipeSpec
     | EdmSpec
     | LanguageModelSpec
@@ -82,6 +84,18 @@ SETTINGS: dict[str, AnyRecipeSpec] = {
     "latent-trunk": trunk(),
     "text-to-image": SHARED,
     "latent-learned": differing(**LEARNED),
+    "text-to-image-lcm": ConsistencySpec(
+        loop=LoopSpec(
+            steps=1500,
+            batch=32,
+            learning_rate=5e-4,
+            decay_steps=500,
+            weight_decay=0.0,
+            average=0.99,
+            checkpoint_steps=100,
+            seed=21,
+        ),
+    ),
     "pixel-trunk": trunk(**PIXELS),
     "pixel-fixed": differing(**PIXELS),
     "pixel-learned": differing(**PIXELS, **LEARNED),

@@ -1,5 +1,6 @@
 """The text-to-image models: in latents, in Stable Diffusion's own format, or in pixels."""
 
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Literal
@@ -125,7 +126,9 @@ def cached_latents(
         parts.append(vae.encode(x.to(device, memory_format=torch.channels_last)).latent_dist.mean.half().cpu())
     latents = torch.cat(parts).contiguous()
     cache.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"latents": latents}, cache)
+    partial = cache.with_suffix(f".{os.getpid()}")  # another trial may be at it too
+    save_file({"latents": latents}, partial)
+    partial.replace(cache)
     return latents
 
 

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages.models.zoo import WEIGHTS
+from tuning.training.consistency.recipe import ConsistencyRecipe
+from tuning.training.consistency.settings import ConsistencySpec
 from tuning.training.edm import EdmRecipe
 from tuning.training.settings import EdmSpec
 from tuning.training.zoo import PARTS
@@ -29,7 +31,7 @@ SHIPPED: dict[str, dict[str, str]] = {
     "scenes-style": {"scenes-style": "."},
     "scenes-clip": {"scenes-clip": "."},
     "scenes-vae": {"scenes/vae": "."},
-    "text-to-image": {"text-to-image/unet": "unet"},
+    "text-to-image": {"text-to-image": "."},
     "vae": {"text-to-image/vae": "."},
     "upsampler": {"pixel-fixed/upsampler": "upsampler", "pixel-fixed/upsampler_scheduler": "upsampler_scheduler"},
 }
@@ -138,7 +140,7 @@ def _recipe(spec: AnyRecipeSpec, work: Path, device: str) -> Recipe[Any, Any]:
             return DescriptorRecipe(spec, work / "classifier", device)
         case EdmSpec():
             return EdmRecipe(spec, device)
-        case TextToImageSpec() | UpsamplerSpec():
+        case ConsistencySpec() | TextToImageSpec() | UpsamplerSpec():
             return _captioned(spec, work, device)
         case _:
             return VaeRecipe(spec, device, work / spec.trunk if spec.trunk else None)
@@ -150,7 +152,9 @@ def _reading(spec: ClipSpec | LanguageModelSpec, work: Path, device: str) -> Rec
     return ClipRecipe(spec, work / "tokenizer", work / spec.trunk, device)
 
 
-def _captioned(spec: TextToImageSpec | UpsamplerSpec, work: Path, device: str) -> Recipe[Any, Any]:
+def _captioned(spec: ConsistencySpec | TextToImageSpec | UpsamplerSpec, work: Path, device: str) -> Recipe[Any, Any]:
+    if isinstance(spec, ConsistencySpec):
+        return ConsistencyRecipe(spec, work / spec.teacher, work, device)
     vae, clip = (work / f"{'scenes-' if spec.grammar == 'scene' else ''}{part}" for part in ("vae", "clip"))
     if isinstance(spec, UpsamplerSpec):
         return UpsamplerRecipe(spec, clip, device)

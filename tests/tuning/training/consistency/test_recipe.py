@@ -24,12 +24,10 @@ Make = Callable[..., ConsistencyRecipe]
 @pytest.fixture(scope="module")
 def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     work = tmp_path_factory.mktemp("work")
-    (work / "text-to-image").symlink_to(zoo.path("text-to-image"))
-    (work / "vae").symlink_to(zoo.path("text-to-image") / "vae")
 
     def made(**settings: object) -> ConsistencyRecipe:
         spec = ConsistencySpec.model_validate({"loop": LOOP, "images": 64} | settings)
-        return ConsistencyRecipe(spec, work, zoo.path("clip"))
+        return ConsistencyRecipe(spec, zoo.path("text-to-image"), work)
 
     return made
 
