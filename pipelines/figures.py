@@ -1,6 +1,7 @@
 """Answers -> figures. Every point has its interval; every curve shows its controls."""
 
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -132,9 +133,9 @@ def effects(answers: Answers, column: str, sampler: int) -> "Figure":
 
 
 def class_heat_map(answers: Answers, family: Family) -> "Figure":
-    """Return top-1 per class along one family, the most broken class first."""
+    """Return top-1 per class along one family, the most broken class first, one without a picture last."""
     shares = answers.class_accuracy(family.sampler, family.cells)
-    order = sorted(shares, key=lambda name: np.nanmean([e.value for e in shares[name]]))
+    order = sorted(shares, key=lambda name: average(shares[name]))
     values = np.array([[e.value for e in shares[name]] for name in order])
     figure, (axis,) = sheet(5.2, 0.26 * len(order) + 1.1, 1, 1)
     axis.grid(visible=False)
@@ -145,6 +146,12 @@ def class_heat_map(answers: Answers, family: Family) -> "Figure":
     n = max((e.n for e in next(iter(shares.values()))), default=0)
     figure.colorbar(picture, ax=axis, label=f"top-1 (up to n = {n} a cell)", shrink=0.8)
     return figure
+
+
+def average(shares: Sequence[Estimate]) -> float:
+    """Return the mean of those that are known; infinity where none is."""
+    known = [share.value for share in shares if not math.isnan(share.value)]
+    return sum(known) / len(known) if known else math.inf
 
 
 def confusion_map(counts: dict[tuple[str, int], int], names: Sequence[str]) -> "Figure":

@@ -2,12 +2,14 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.compute import Compute
+from pipelines.working_folder import enter
 from stages.base import Batch
 
 if TYPE_CHECKING:
@@ -44,13 +46,28 @@ def loaded(paths: Sequence[str], load: Callable[[str], Iterator[pa.Table]], batc
     """Return the rows that `load` finds in each file."""
     import ray.data
 
+    folder = Path.cwd()
+
     def expanded(batch: Batch) -> Iterator[pa.Table]:
+        enter(folder)
         for path in batch["path"]:
             yield from load(str(path))
 
     files = ray.data.from_items([{"path": p} for p in paths], override_num_blocks=max(1, min(MAX_TASKS, len(paths))))
     rows = files.map_batches(expanded, batch_format="numpy", num_cpus=1)  # type: ignore[arg-type]
     return rows.repartition(target_num_rows_per_block=batch_size)
+
+
+class Pooled:
+    """The actor of a pool: `worker(*given)`, in the folder of the command."""
+
+    def __init__(self, folder: Path, worker: Callable[..., Callable[[pa.Table], pa.Table]], *given: object) -> None:
+        enter(folder)
+        self.worker = worker(*given)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Return what the worker makes of the rows."""
+        return self.worker(rows)
 
 
 def pooled(
@@ -67,8 +84,8 @@ def pooled(
         # Ray has no other way yet to bound the tries of an actor's task.
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         return dataset.map_batches(
-            worker,
-            fn_constructor_args=tuple(arguments),
+            Pooled,
+            fn_constructor_args=(Path.cwd(), worker, *arguments),
             batch_size=batch_size,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=compute.actors),

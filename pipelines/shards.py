@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from typing_extensions import override
 from pipelines.compute import ONE_ACTOR, Compute
 from pipelines.config import UserError
 from pipelines.run import cause
+from pipelines.working_folder import enter
 from stages.base import Batch, Column, Stage
 from stages.lookup import LookupSpec, limit_threads, listed, stacked
 from stages.neighbours import Found, Index, Vectors
@@ -36,9 +38,10 @@ class Mergeable(Protocol):
 
 
 class Host:
-    """The actor: holds one object and calls its methods."""
+    """The actor: holds one object, built in the folder of the command, and calls its methods."""
 
-    def __init__(self, kind: Callable[..., object], arguments: Sequence[object]) -> None:
+    def __init__(self, folder: Path, kind: Callable[..., object], arguments: Sequence[object]) -> None:
+        enter(folder)
         self.held = kind(*arguments)
 
     def call(self, method: str, *arguments: object) -> object:
@@ -91,7 +94,8 @@ def hosted(
     settings |= {"max_restarts": LIVES, "max_task_retries": LIVES}
     actor: Any = ray.remote(Host)
     names = [f"{shards.name}-{number}" for number in range(len(parts))]
-    hosts = [actor.options(name=n, **settings).remote(kind, part) for n, part in zip(names, parts, strict=True)]
+    folder = Path.cwd()
+    hosts = [actor.options(name=n, **settings).remote(folder, kind, p) for n, p in zip(names, parts, strict=True)]
     try:
         wait(hosts, name, room)
         yield shards

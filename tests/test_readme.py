@@ -48,6 +48,7 @@ def test_quick_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("ray_cluster")
 def test_the_sweep_of_the_readme_runs(tmp_path: Path):
     (command,) = [c for c in commands(ROOT / "README.md") if c.startswith("seedquake robustness")]
     out, _ = seedquake(*shlex.split(command)[1:], cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Runs `seedquake` as a user does, on a sweep small enough for a test."""
+"""Runs `seedquake` on a sweep small enough for a test."""
 
 import contextlib
 import io
@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -15,7 +17,6 @@ from stages.models import zoo
 from tuning import cli
 
 SEEDQUAKE = str(Path(sys.executable).parent / "seedquake")
-REFUSED = 2
 SMALL = (
     "prompts.limit=4",
     "prompts.values.colour=[red]",
@@ -45,16 +46,10 @@ def start(*words: str, cwd: Path) -> subprocess.Popen[str]:
 def seedquake(*words: str, cwd: Path, status: int = 0) -> tuple[str, str]:
     """Run the command to its end and return what it printed, output and errors.
 
-    What starts no actors runs in this process, which has the libraries already.
+    It runs in this process, which has the libraries and Ray already: all but the start is as a user's.
     """
-    run = here if words[0] in {"plan", "report", "replay", "atlas"} or status == REFUSED else process
-    return run(*words, cwd=cwd, status=status)
-
-
-def here(*words: str, cwd: Path, status: int = 0) -> tuple[str, str]:
-    """Run the command in this process."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), as_to_a_user():
         sys.argv = [SEEDQUAKE, *words]
         try:
             cli.main()
@@ -67,8 +62,16 @@ def here(*words: str, cwd: Path, status: int = 0) -> tuple[str, str]:
     return out.getvalue(), err.getvalue()
 
 
+@contextlib.contextmanager
+def as_to_a_user() -> Iterator[None]:
+    """Ignore what Python tells no user of a command: libraries that use what other libraries will change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
 def process(*words: str, cwd: Path, status: int = 0) -> tuple[str, str]:
-    """Run the command in a process of its own."""
+    """Run the command as a user does, in a process of its own that starts Ray."""
     out, err = (started := start(*words, cwd=cwd)).communicate(timeout=280)
     assert started.returncode == status, f"status {started.returncode}\n{out}\n{err}"
     return out, err
@@ -76,8 +79,12 @@ def process(*words: str, cwd: Path, status: int = 0) -> tuple[str, str]:
 
 def robustness(output: Path, *overrides: str, status: int = 0) -> tuple[str, str]:
     """Run the small sweep into a folder."""
-    words = ("robustness", "robustness_demo", *SMALL, f"run.output={output}", *overrides)
-    return seedquake(*words, cwd=output.parent, status=status)
+    return seedquake(*sweep(output), *overrides, cwd=output.parent, status=status)
+
+
+def sweep(output: Path) -> tuple[str, ...]:
+    """Return the words that run the small sweep into a folder."""
+    return "robustness", "robustness_demo", *SMALL, f"run.output={output}"
 
 
 def deaf_to(word: str, folder: Path) -> str:

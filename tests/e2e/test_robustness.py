@@ -10,7 +10,7 @@ import pyarrow.dataset as pads
 import pytest
 import yaml
 
-from tests.e2e.commands import SMALL, deaf_to, reported_again, robustness, start
+from tests.e2e.commands import deaf_to, process, reported_again, robustness, start, sweep
 
 pytestmark = pytest.mark.e2e
 ROWS = 4 * 2 * 3
@@ -19,7 +19,7 @@ ROWS = 4 * 2 * 3
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("e2e") / "runs"
-    out, _ = robustness(output)
+    out, _ = process(*sweep(output), cwd=output.parent)
     assert "mean shift -0.4" in out
     assert "report " in out
     assert f"seedquake ui {output}" in out.replace("\n", "")
@@ -107,15 +107,15 @@ def test_a_report_is_made_again_from_the_rows(run: Path):
 def test_a_killed_run_goes_on_and_ends_with_the_same_rows(run: Path, tmp_path: Path):
     """Killed once its first rows are stored, then started again: the rows of the uninterrupted run, bit for bit."""
     output, alone = tmp_path / "runs", "judge_control=null"
-    process = start("robustness", "robustness_demo", *SMALL, f"run.output={output}", alone, cwd=tmp_path)
+    started = start(*sweep(output), alone, cwd=tmp_path)
     deadline = time.monotonic() + 200
     while not list(output.glob("store/samples/part-*.parquet")):
         assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
+        assert started.poll() is None, started.communicate()
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for stream in (process.stdout, process.stderr):
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    for stream in (started.stdout, started.stderr):
         stream.close()
     kept = set(samples(output))
     assert 0 < len(kept) < ROWS
@@ -136,8 +136,8 @@ def measured(output: Path, column: str) -> dict[str, float]:
 def test_rows_that_fail_are_counted_and_the_run_goes_on(tmp_path: Path):
     """The pictures of one prompt are not finite: those rows say so, and the others are whole."""
     output = tmp_path / "runs"
-    model = f"model={deaf_to('star', tmp_path / 'model')}"
-    robustness(output, model, "run.max_failed_share=0.5", "judge_control=null", "seeds.count=1")
+    deaf_to("star", tmp_path / "model")
+    robustness(output, "model=./model", "run.max_failed_share=0.5", "judge_control=null", "seeds.count=1")
     rows = samples(output).values()
     failed = [row for row in rows if row["error"]]
     assert (len(rows), len(failed)) == (12, 3)
@@ -158,7 +158,7 @@ def test_too_many_failures_end_the_run_and_keep_its_rows(tmp_path: Path):
 def test_mlflow_opens_in_a_browser_on_this_machine_only(run: Path):
     import urllib.request
 
-    process = start("ui", str(run), "--port", "5801", cwd=run.parent)
+    server = start("ui", str(run), "--port", "5801", cwd=run.parent)
     try:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
@@ -171,8 +171,8 @@ def test_mlflow_opens_in_a_browser_on_this_machine_only(run: Path):
         else:
             pytest.fail("no answer")
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.communicate()
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate()
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import datasets
 import numpy as np
@@ -46,25 +47,30 @@ def contents(folder: str) -> tuple[bytes, list[dict]]:
     return index.gather(index.numbers()).tobytes(), index.items(index.numbers().tolist()).to_pylist()
 
 
-@pytest.fixture(scope="module")
-def ray_cluster():
-    import ray
+class Whole(NamedTuple):
+    """An index that nothing stopped; no test writes to it."""
 
-    yield
-    ray.shutdown()
+    place: Path
+    built: Built
+    tallies: list[Tally]
+
+
+@pytest.fixture(scope="module")
+def whole(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Whole:  # noqa: ARG001
+    place, tallies = tmp_path_factory.mktemp("whole"), []
+    return Whole(place, built(spec(place), tallies), tallies)
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 class TestBuilding:
-    def test_every_picture_is_there_in_order(self, tmp_path: Path):
-        tallies: list[Tally] = []
-        found = built(spec(tmp_path), tallies)
+    def test_every_picture_is_there_in_order(self, whole: Whole):
+        found, tallies = whole.built, whole.tallies
         assert found.new
         assert (found.manifest.count, found.manifest.quarantined, found.manifest.dimension) == (40, 0, 48)
         assert [shard.rows for shard in found.manifest.shards] == [25, 15]
         assert (tallies[-1].done, tallies[-1].todo) == (40, 40)
-        index = Index.open(spec(tmp_path).output)
+        index = Index.open(spec(whole.place).output)
         index.verify()
         items = index.items(range(40)).to_pylist()
         assert [item["item"] for item in items] == list(range(40))
@@ -74,12 +80,11 @@ class TestBuilding:
         np.testing.assert_array_equal(index.gather(np.arange(40)), np.stack(vectors).astype(np.float16))
         assert not (index.folder / "parts").exists()
 
-    def test_built_again_there_is_nothing_to_do(self, tmp_path: Path):
-        built(spec(tmp_path))
-        before = {path: path.stat().st_mtime_ns for path in Path(spec(tmp_path).output).rglob("*")}
-        again = built(spec(tmp_path, compute={"actors": 2}, max_quarantined_share=0.5))
+    def test_built_again_there_is_nothing_to_do(self, whole: Whole):
+        before = {path: path.stat().st_mtime_ns for path in Path(spec(whole.place).output).rglob("*")}
+        again = built(spec(whole.place, compute={"actors": 2}, max_quarantined_share=0.5))
         assert not again.new
-        assert {path: path.stat().st_mtime_ns for path in Path(spec(tmp_path).output).rglob("*")} == before
+        assert {path: path.stat().st_mtime_ns for path in Path(spec(whole.place).output).rglob("*")} == before
 
     @pytest.mark.parametrize(
         ("change", "told"),
@@ -90,12 +95,13 @@ class TestBuilding:
             ({"embed": {"model": "pixels:5"}}, "expected embed "),
         ],
     )
-    def test_other_settings_are_refused(self, tmp_path: Path, change: dict[str, JsonValue], told: str):
-        built(spec(tmp_path))
+    def test_other_settings_are_refused(self, whole: Whole, change: dict[str, JsonValue], told: str):
         with pytest.raises(UserError, match=told):
-            built(spec(tmp_path, **change))
+            built(spec(whole.place, **change))
 
-    def test_stopped_and_begun_again_it_is_the_same(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_stopped_and_begun_again_it_is_the_same(
+        self, tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
+    ):
         class Stopped(Exception):  # noqa: N818
             pass
 
@@ -116,9 +122,7 @@ class TestBuilding:
         assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a published piece was embedded again"
         assert not tallies or tallies[-1].done == tallies[-1].todo < 40
         monkeypatch.undo()
-        (tmp_path / "whole").mkdir()
-        built(spec(tmp_path / "whole"))
-        assert contents(spec(tmp_path).output) == contents(spec(tmp_path / "whole").output)
+        assert contents(spec(tmp_path).output) == contents(spec(whole.place).output)
 
     def test_a_changed_source_is_refused_on_the_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         path = parquet(tmp_path / "x.parquet", 4)
@@ -162,9 +166,8 @@ class TestBuilding:
         with pytest.raises(UserError, match="expected at most 0 of 1 pictures in quarantine"):
             built(spec(tmp_path, str(folder)))
 
-    def test_items_are_pictures_to_hugging_face(self, tmp_path: Path):
-        built(spec(tmp_path))
-        rows = datasets.Dataset.from_parquet(f"{spec(tmp_path).output}/items/00001.parquet")
+    def test_items_are_pictures_to_hugging_face(self, whole: Whole):
+        rows = datasets.Dataset.from_parquet(f"{spec(whole.place).output}/items/00001.parquet")
         np.testing.assert_array_equal(np.asarray(rows[3]["image"]), render([128])[0])
 
     def test_small_copies_may_be_left_out(self, tmp_path: Path):

@@ -5,27 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.cluster import connect
-from pipelines.compute import Compute
 from pipelines.memorization import Memorization
-from pipelines.pipeline import Pipeline, Step
 from pipelines.replication_controls import Gather, GatherSpec, chosen, controls, together
-from pipelines.run import RunSpec
 from stages.base import objects
 from stages.neighbours import Index
 from tests.pipelines.made import memorization, training_set, units
 from tests.pipelines.test_pairs import near
 from tests.pipelines.test_replication import ONE_PROMPT, stored
-
-
-@pytest.fixture(scope="module")
-def ray_cluster():
-    import ray
-
-    steps = Pipeline("gather", Step(Gather, GatherSpec(index="none")))
-    connect(RunSpec(layout="staged", measure=Compute(cpus=1)), [steps])
-    yield
-    ray.shutdown()
 
 
 def training_pictures() -> np.ndarray:

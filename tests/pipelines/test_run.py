@@ -19,15 +19,6 @@ GRID = Grid("m", "r", (Prompt("a", 0, "a"), Prompt("b", 1, "b")), Seeds(count=60
 KEEP = ("number", "seed", "error", "brightness")
 
 
-@pytest.fixture(scope="module")
-def ray_cluster():
-    import ray
-
-    connect(RunSpec(layout="staged"), [pipeline()])
-    yield
-    ray.shutdown()
-
-
 def pipeline(**misbehaviour) -> Pipeline:
     return Pipeline(
         "toys",

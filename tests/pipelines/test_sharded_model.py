@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.cluster import start
 from pipelines.compute import Compute
 from pipelines.config import UserError
-from pipelines.run import RunSpec
 from pipelines.sharded_model import ShardedGenerate, ShardedGenerateSpec, hosted_model
 from stages.base import objects
 from stages.generate import Generate, GenerateSpec
@@ -60,16 +58,11 @@ def test_only_an_empirical_model_is_held_in_parts(tmp_path: Path, folder: str):
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
 def test_its_pictures_are_those_of_one_process(folder: str):
-    import ray
-
-    start(RunSpec(), 4)
-    try:
-        expected = Generate(GenerateSpec(model=folder))(rows(folder))["image"]
-        with hosted_model(folder, 3, compute=Compute(cpus=0.25)) as shards:
-            spec = ShardedGenerateSpec(model=folder, name=shards.name, count=shards.count)
-            drawn = ShardedGenerate(spec)(rows(folder))["image"]
-    finally:
-        ray.shutdown()
+    expected = Generate(GenerateSpec(model=folder))(rows(folder))["image"]
+    with hosted_model(folder, 3, compute=Compute(cpus=0.25)) as shards:
+        spec = ShardedGenerateSpec(model=folder, name=shards.name, count=shards.count)
+        drawn = ShardedGenerate(spec)(rows(folder))["image"]
     for one, other in zip(drawn, expected, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.cluster import start
 from pipelines.compute import Compute
 from pipelines.config import UserError
-from pipelines.run import RunSpec
 from pipelines.shards import ShardedLookup, ShardedLookupSpec, Shards, hosted, hosted_index
 from stages.base import objects
 from stages.lookup import Lookup, LookupSpec
@@ -39,15 +37,6 @@ class Total:
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return self
-
-
-@pytest.fixture(scope="module")
-def ray_cluster():
-    import ray
-
-    start(RunSpec(), 4)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

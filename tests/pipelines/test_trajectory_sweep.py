@@ -5,22 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.cluster import connect
 from pipelines.run import Tally
 from pipelines.save import SAMPLES
 from pipelines.store import Store
 from pipelines.sweep import sweep
 from tests.pipelines.trajectories import apply, draw, trajectory
-
-
-@pytest.fixture
-def ray_cluster(tmp_path: Path):
-    import ray
-
-    question = trajectory(tmp_path)
-    connect(question.spec.run, [part.generation for part in question.draws])
-    yield
-    ray.shutdown()
 
 
 def stored(question, table: str) -> dict[str, dict]:
