@@ -60,7 +60,7 @@ class FactorialSpec(QuestionSpec):
     )
     classifier: str = Field(description="zoo:NAME, a timm name, torchvision:NAME/WEIGHTS.")
     judge: str | None = Field(None, description="A second classifier that shares nothing with the first.")
-    clip: str = Field(description="zoo:NAME, or open_clip's MODEL/PRETRAINED.")
+    clip: str | None = Field(None, description="zoo:NAME, or open_clip's MODEL/PRETRAINED; null: no CLIP score.")
     judge_control: JudgeControl | None = Field(
         JudgeControl(), description="How much of a drop is the judge's; null switches it off."
     )

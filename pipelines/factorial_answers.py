@@ -63,8 +63,8 @@ class FactorialAnswers:
 
     def __init__(self, question: Factorial, columns: Sequence[dict[str, np.ndarray]]) -> None:
         self.question, self.cells = question, question.cells
-        judged = bool(question.spec.judge)
-        self.metrics = {name: kind for name, kind in METRICS.items() if judged or not name.startswith("judge_")}
+        measured = {column for measure in question.measures for column in measure.columns}
+        self.metrics = {name: kind for name, kind in METRICS.items() if name in measured}
         grids = zip(question.grids, columns, strict=True)
         self.answers = [Answers(Rows(grid, column), self.metrics) for grid, column in grids]
         self.design = question.factors.design(self.cells)

@@ -22,7 +22,7 @@ class Judged(Protocol):
     def judge(self) -> str | None: ...  # noqa: D102
 
     @property
-    def clip(self) -> str: ...  # noqa: D102
+    def clip(self) -> str | None: ...  # noqa: D102
 
     @property
     def run(self) -> RunSpec: ...  # noqa: D102
@@ -36,10 +36,10 @@ def classifying(spec: Judged) -> tuple[Measure, ...]:
 
 
 def judging(spec: Judged) -> tuple[Measure, ...]:
-    """Return every measure of what a picture shows: the classifiers, CLIP, colour and place."""
-    clip = ClipScoreSpec(model=spec.clip, **placement(spec.run))
+    """Return every measure of what a picture shows: the classifiers, CLIP if there is one, colour and place."""
+    clips = [ClipScoreSpec(model=spec.clip, **placement(spec.run))] if spec.clip else []
     return (
         *classifying(spec),
-        Measure(ClipScore, clip, fingerprint(spec.clip, "open_clip"), spec.run.measure),
+        *(Measure(ClipScore, clip, fingerprint(clip.model, "open_clip"), spec.run.measure) for clip in clips),
         Measure(Appearance, AppearanceSpec(), "", Compute(cpus=spec.run.measure.cpus)),
     )

@@ -1,7 +1,7 @@
 """Stored features -> FID and its kin of every cell, each with n and an interval, and those of real pictures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -43,13 +43,16 @@ class Cell:
     """FID less that of the first sampler, same model and calls; None for the first."""
     to_model: Estimate | None
     """FID less that of the first model, same sampler and calls; None for the first."""
+    to_others: Mapping[int, Estimate] = field(default_factory=dict)
+    """FID less that of other models that were asked for, by their number."""
 
 
 class QualityAnswers:
     """What the store holds of every cell, the statistics of one number of calls at a time."""
 
-    def __init__(self, question: Quality) -> None:
-        self.question, self.spec = question, question.spec
+    def __init__(self, question: Quality, controls: Mapping[int, Sequence[int]] | None = None) -> None:
+        """Read nothing yet; `controls` says which models some are compared with besides the first, by their numbers."""
+        self.question, self.spec, self.controls = question, question.spec, controls or {}
         self.store = Store(question.spec.store)
         self.sampler_names = tuple(entry.name for entry in question.spec.samplers)
 
@@ -95,11 +98,13 @@ class QualityAnswers:
 
     def _cell(self, place: Place, sides: Mapping[Place, Collected]) -> Cell:
         first_sampler, first_model = place._replace(sampler=0), place._replace(model=0)
+        others = {m: sides[place._replace(model=m)] for m in self.controls.get(place.model, ())}
         return Cell(
             place=place,
             scores=self._scores(place, sides[place]),
             to_sampler=self._to(sides[first_sampler], sides[place]) if place.sampler else None,
             to_model=self._to(sides[first_model], sides[place]) if place.model else None,
+            to_others={model: self._to(side, sides[place]) for model, side in others.items()},
         )
 
     def _scores(self, place: Place, drawn: Collected) -> dict[str, Estimate]:

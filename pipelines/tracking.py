@@ -85,6 +85,21 @@ class Tracker:
         """Log one file."""
         self.mlflow.log_artifact(str(path))
 
+    def register(self, name: str, folder: Path, tags: Mapping[str, str]) -> str:
+        """Log a model's folder and register it as the next version of `name`; returns the version.
+
+        One with these tags is not registered again.
+        """
+        client = self.mlflow.MlflowClient()
+        known = client.search_model_versions(f"name='{name}'")
+        if found := [one for one in known if tags.items() <= one.tags.items()]:
+            return str(found[0].version)
+        if not client.search_registered_models(f"name='{name}'"):
+            client.create_registered_model(name)
+        self.mlflow.log_artifacts(str(folder), artifact_path="model")
+        source = f"{self.run.info.artifact_uri}/model"
+        return str(client.create_model_version(name, source, self.id, tags=dict(tags)).version)
+
     def lineage(self, name: str, table: pd.DataFrame, source: str) -> None:
         """Log which samples the answers rest on."""
         with warnings.catch_warnings():

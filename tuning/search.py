@@ -3,7 +3,8 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
@@ -13,6 +14,7 @@ from pipelines import cluster
 from pipelines.compute import Compute
 from pipelines.config import UserError
 from pipelines.run import RunFailed, RunSpec
+from pipelines.working_folder import enter
 from stages.base import Spec
 from tuning.spaces import Range, Sampling
 
@@ -66,20 +68,22 @@ class Sampled:
     """What a trial reports and the search maximises."""
     budget: int
     """The largest `pictures` that a trial reports, which ASHA measures how far it is by."""
+    needs: Mapping[str, tuple[str, JsonValue]] = field(default_factory=dict)
+    """A setting -> the earlier one, and its value, without which it does not apply and no point holds it."""
 
     def __len__(self) -> int:
         return self.sampling.trials
 
     def domains(self) -> Point:
-        """Return the point as Ray Tune samples it."""
-        return {name: range_.domain() for name, range_ in self.space.items()}
+        """Return the point as Ray Tune samples it; empty where settings depend on others, which Optuna proposes."""
+        return {} if self.needs else {name: range_.domain() for name, range_ in self.space.items()}
 
     def settings(self) -> dict[str, Any]:
         """Return Ray Tune's settings for who proposes points and who stops trials."""
+        import optuna
         from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
-        from ray.tune.search.basic_variant import BasicVariantGenerator
-        from ray.tune.search.optuna import OptunaSearch
 
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampling, metric = self.sampling, f"reported/{self.metric}"
         halving = ASHAScheduler(
             time_attr="reported/pictures",
@@ -89,14 +93,39 @@ class Sampled:
             grace_period=max(1, round(sampling.grace * self.budget)),
             reduction_factor=sampling.reduction,
         )
-        optuna = OptunaSearch(metric=metric, mode="max", seed=sampling.seed)
         return {
             "num_samples": sampling.trials,
-            "search_alg": optuna
-            if sampling.searcher == "optuna"
-            else BasicVariantGenerator(random_state=sampling.seed),
+            "search_alg": self._dependent() if self.needs else self._independent(),
             "scheduler": halving if sampling.scheduler == "asha" else FIFOScheduler(),
         }
+
+    def _independent(self) -> Any:
+        from ray.tune.search.basic_variant import BasicVariantGenerator
+        from ray.tune.search.optuna import OptunaSearch
+
+        if self.sampling.searcher == "random":
+            return BasicVariantGenerator(random_state=self.sampling.seed)
+        return OptunaSearch(metric=f"reported/{self.metric}", mode="max", seed=self.sampling.seed)
+
+    def _dependent(self) -> Any:
+        from optuna.samplers import RandomSampler, TPESampler
+        from ray.tune.search.optuna import OptunaSearch
+
+        kind = TPESampler if self.sampling.searcher == "optuna" else RandomSampler
+        return OptunaSearch(
+            space=partial(propose, self.space, self.needs),
+            metric=f"reported/{self.metric}",
+            mode="max",
+            sampler=kind(seed=self.sampling.seed),
+        )
+
+
+def propose(space: Mapping[str, Range], needs: Mapping[str, tuple[str, JsonValue]], trial: Any) -> None:
+    """Ask a trial of Optuna for every setting that applies beside those it has proposed; Ray keeps what was asked."""
+    found: Point = {}
+    for name, values in space.items():
+        if name not in needs or found.get(needs[name][0]) == needs[name][1]:
+            found[name] = values.suggest(trial, f"point/{name}")
 
 
 def search(
@@ -140,17 +169,17 @@ def search(
         )
 
 
-def connect(run: SearchRun) -> None:
-    """Start or join Ray and refuse trials that it can never hold; raises `UserError`."""
+def connect(run: SearchRun, room: float = 0) -> None:
+    """Start or join Ray, with `room` for as many CPUs, and refuse trials that it can never hold; raises `UserError`."""
     # Under `uv run` Ray would build the whole environment again for its workers, which have it already.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # a relative path means the same in a trial as to the user
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints tables even when told to be silent
     import ray
 
     if not ray.is_initialized():
-        cluster.start(RunSpec(address=run.address), 0 if run.trials.gpus else run.trials.cpus * run.trials.actors)
+        trials = 0 if run.trials.gpus else run.trials.cpus * run.trials.actors
+        cluster.start(RunSpec(address=run.address), max(trials, room))
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it says of a failure comes as our own sentence
     have: dict[str, float] = ray.cluster_resources()
     name, wanted = ("GPU", run.trials.gpus) if run.trials.gpus else ("CPU", run.trials.cpus)
@@ -159,11 +188,13 @@ def connect(run: SearchRun) -> None:
 
 
 def _reporting(trainable: Trainable) -> Callable[[dict[str, Point]], None]:
-    """Return the trainable as Ray Tune calls it."""
+    """Return the trainable as Ray Tune calls it: in the folder of the command."""
+    folder = Path.cwd()
 
     def trial(config: dict[str, Point]) -> None:
         from ray import tune
 
+        enter(folder)
         for metrics in trainable(config["point"]):
             tune.report({"reported": metrics})  # apart from what Ray adds
 

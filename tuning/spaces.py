@@ -16,6 +16,10 @@ class Range(Spec):
     def domain(self) -> Any:
         """Return the range as Ray Tune samples it."""
 
+    @abstractmethod
+    def suggest(self, trial: Any, name: str) -> JsonValue:
+        """Return the value that a trial of Optuna proposes."""
+
 
 class Choice(Range):
     """One of some values."""
@@ -28,6 +32,10 @@ class Choice(Range):
         from ray import tune
 
         return tune.choice(list(self.values))
+
+    @override
+    def suggest(self, trial: Any, name: str) -> JsonValue:
+        return trial.suggest_categorical(name, list(self.values))
 
 
 class Ordered(Range):
@@ -54,6 +62,10 @@ class Uniform(Ordered):
 
         return tune.uniform(self.low, self.high)
 
+    @override
+    def suggest(self, trial: Any, name: str) -> JsonValue:
+        return trial.suggest_float(name, self.low, self.high)
+
 
 class LogUniform(Ordered):
     """Positive numbers, evenly in their logarithm."""
@@ -68,6 +80,10 @@ class LogUniform(Ordered):
 
         return tune.loguniform(self.low, self.high)
 
+    @override
+    def suggest(self, trial: Any, name: str) -> JsonValue:
+        return trial.suggest_float(name, self.low, self.high, log=True)
+
 
 class Integers(Ordered):
     """Whole numbers, evenly."""
@@ -81,6 +97,10 @@ class Integers(Ordered):
         from ray import tune
 
         return tune.randint(self.low, self.high + 1)
+
+    @override
+    def suggest(self, trial: Any, name: str) -> JsonValue:
+        return trial.suggest_int(name, self.low, self.high)
 
 
 AnyRange: TypeAlias = Annotated[Choice | Uniform | LogUniform | Integers, Field(discriminator="kind")]

@@ -39,6 +39,20 @@ def adversarial(config: cli.Config, overrides: cli.Overrides = None, plan: Plan 
     answer(load(AdversarialSpec, config, overrides or [], CONFIGS), plan)
 
 
+def distill(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
+    """Teach students to draw in a few steps, plainly and under attack: what does the attack change."""
+    from tuning.training.consistency.study import DistillationSpec
+
+    answer(load(DistillationSpec, config, overrides or [], CONFIGS), plan)
+
+
+def adversarial_tune(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
+    """Search for the settings with which a fine-tuning draws best in few calls, for an equal budget."""
+    from tuning.training.diffusion.tune import AdversarialTuneSpec
+
+    answer(load(AdversarialTuneSpec, config, overrides or [], CONFIGS), plan)
+
+
 @sage.command()
 def latent(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False) -> None:
     """Search for likely seeds that make a model fail, beside as many pictures drawn at random."""

@@ -10,11 +10,14 @@ import yaml
 from pydantic import Field, JsonValue
 from rich.console import Console
 
-from pipelines import tracking
+from pipelines import cluster, tracking
+from pipelines.ask import ask
+from pipelines.progress import Watcher
+from pipelines.question import AnyQuestion
 from pipelines.report import write
 from pipelines.run import RunFailed
 from stages.base import Spec, digest
-from tuning.search import Point, Sampled, SearchRun, Trainable, search
+from tuning.search import Point, Sampled, SearchRun, Trainable, connect, search
 
 if TYPE_CHECKING:
     from pipelines.report import Page
@@ -63,13 +66,25 @@ class StudySpec(Spec):
     def plan(self) -> Iterator[str]:
         """Yield what the study would do; starts nothing."""
 
+    @property
+    def room(self) -> float:
+        """Return the CPUs that its questions need at once; 0 where it asks none."""
+        return 0
+
+    def questions(self) -> Iterator[AnyQuestion]:
+        """Yield the questions that are asked of what the tasks left, before the answer."""
+        yield from ()
+
     @abstractmethod
     def page(self) -> "Page":
         """Return the answer, once every task is done."""
 
+    def keep(self, tracker: tracking.Tracker) -> None:
+        """Keep what should outlast the page, which has been written and tracked; nothing, in most studies."""
+
     def identity(self) -> str:
         """Return 8 hex digits that name these settings: everything but where and how they run."""
-        return digest(self.model_dump(mode="json", exclude={"run"}))[:8]
+        return digest(self.model_dump(mode="json", exclude={"run": True, "quality": {"run"}, "shaken": {"run"}}))[:8]
 
     @property
     def folder(self) -> Path:
@@ -84,11 +99,15 @@ def conduct(study: StudySpec, console: Console) -> tuple["Page", Path]:
         beside.submit(tracking.open_store, uri, study.run.experiment).result()
     with tracking.tracked(study.name, type(study).__name__.removesuffix("Spec").lower()) as tracker:
         tracker.parameters(study)
+        if study.room:
+            connect(study.run, study.room)
         for tasks in study.phases():
             if isinstance(tasks, Sampled):
                 sample(study, tasks, console, tracker)
             else:
                 work(study, tasks, console, tracker)
+        for question in study.questions():
+            put(question, console)
         page = study.page()
         report = write(page, study.folder)
         settings = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
@@ -96,7 +115,16 @@ def conduct(study: StudySpec, console: Console) -> tuple["Page", Path]:
         for name, points in page.curves.items():
             tracker.curve(name.replace(",", ""), points)
         tracker.page(page, study.folder)
+        study.keep(tracker)
     return page, report
+
+
+def put(question: AnyQuestion, console: Console) -> None:
+    """Ask a question, whose answer has a report of its own."""
+    cluster.connect(question.spec.run, [draw.generation for draw in question.draws])
+    with Watcher(console) as watcher:
+        asked = ask(question, watcher)
+    console.print(f"report   {asked.report}", highlight=False, soft_wrap=True)
 
 
 def work(study: StudySpec, tasks: Mapping[str, Task], console: Console, tracker: tracking.Tracker) -> None:

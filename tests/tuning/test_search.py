@@ -40,8 +40,8 @@ class Told:
         self.ends.append((point, failed))
 
 
-def run(output: str | Path, **settings) -> SearchRun:
-    return SearchRun(output=str(output), trials=Compute(actors=2, cpus=0.5), **settings)
+def run(output: str | Path, actors: int = 2, **settings) -> SearchRun:
+    return SearchRun(output=str(output), trials=Compute(actors=actors, cpus=0.5), **settings)
 
 
 def counting(point: Point) -> Iterator[Metrics]:
@@ -65,6 +65,12 @@ def climbing(point: Point) -> Iterator[Metrics]:
         yield {"pictures": 10.0 * step, "score": step * (1 - abs(float(str(point["x"])) - 3) / 10)}
 
 
+def leaving(point: Point) -> Iterator[Metrics]:
+    """Leave a file where the trial works."""
+    Path(str(point["name"])).touch()
+    yield {"pictures": 1.0}
+
+
 def slow(point: Point) -> Iterator[Metrics]:
     """Count in a file, so that a trial that is started again goes on from there."""
     file = Path(os.environ["COUNTS"]) / f"{point['number']}"
@@ -73,15 +79,6 @@ def slow(point: Point) -> Iterator[Metrics]:
             text.write(str(step))
         yield {"pictures": float(step)}
         time.sleep(0.4)
-
-
-@pytest.fixture(scope="module")
-def ray_cluster():
-    import ray
-
-    connect(run("unused"))
-    yield
-    ray.shutdown()
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -102,8 +99,16 @@ class TestSearch:
         assert {p["number"]: failed for p, failed in told.ends} == {0: False, 1: True, 2: False, 3: False}
         again = Told()
         with pytest.raises(RunFailed):
-            search("stumble", stumbling, points, run(tmp_path, max_failures=0), again)
+            search("stumble", stumbling, points, run(tmp_path, actors=1, max_failures=0), again)
         assert [p["number"] for p, _ in again.ends] == [1]
+
+    def test_a_trial_works_where_its_search_does(self, tmp_path, monkeypatch):
+        """Ray was started in another folder, and its processes worked in a third one before."""
+        for folder in (tmp_path / "first", tmp_path / "second"):
+            folder.mkdir()
+            monkeypatch.chdir(folder)
+            search("leave", leaving, POINTS, run("runs", actors=1), Told())
+            assert {path.name for path in folder.iterdir()} == {"runs", *(str(p["name"]) for p in POINTS)}
 
     def test_settings_are_proposed_and_those_behind_are_stopped(self, tmp_path):
         sampling = Sampling(trials=12, grace=0.2, seed=1)
@@ -127,10 +132,22 @@ class TestSearch:
             sampling = Sampling(trials=4, searcher="random", scheduler="none", seed=5)
             told = Told()
             sampled = Sampled({"x": LogUniform(low=0.1, high=10.0)}, sampling, metric="score", budget=100)
-            search(name, climbing, sampled, run(tmp_path), told)
+            search(name, climbing, sampled, run(tmp_path, actors=1), told)
             tried.append(sorted(float(str(p["x"])) for p, _ in told.ends))
         assert tried[0] == tried[1]
         assert len(set(tried[0])) == 4
+
+    def test_settings_that_need_another_are_proposed_beside_it_alone(self, tmp_path):
+        tried = []
+        space = {"kind": Choice(values=("a", "b")), "x": Uniform(low=0.0, high=10.0), "y": Uniform(low=0.0, high=1.0)}
+        for searcher in ("optuna", "random"):
+            sampling = Sampling(trials=8, searcher=searcher, scheduler="none", seed=2)
+            told, sampled = Told(), Sampled(space, sampling, "score", budget=100, needs={"y": ("kind", "b")})
+            search(f"needs {searcher}", climbing, sampled, run(tmp_path), told)
+            tried.append([p for p, _ in told.ends])
+        for points in tried:
+            assert {str(p["kind"]) for p in points} == {"a", "b"}
+            assert all(set(p) == ({"kind", "x", "y"} if p["kind"] == "b" else {"kind", "x"}) for p in points)
 
     def test_a_trial_that_no_machine_can_hold_is_refused(self):
         with pytest.raises(UserError, match=r"run\.trials: expected a cluster with at least 3 GPUs, found 0"):

@@ -2,6 +2,8 @@
 
 from typing import get_args
 
+import numpy as np
+import optuna
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -38,3 +40,15 @@ def test_samples_lie_in_the_range(values):
 def test_an_empty_range_is_refused(kind, bad):
     with pytest.raises(ValidationError, match="expected low below high"):
         PARSE.validate_python({"kind": kind, **bad})
+
+
+@pytest.mark.parametrize("values", TABLE, ids=repr)
+def test_optuna_proposes_the_same_values(values):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    drawn = [values.suggest(study.ask(), "x") for _ in range(200)]
+    if isinstance(values, Choice):
+        assert set(drawn) == set(values.values)
+    else:
+        assert values.low <= min(drawn) < max(drawn) <= values.high
+    if isinstance(values, LogUniform):
+        assert np.median(drawn) == pytest.approx((values.low * values.high) ** 0.5, rel=0.5)

@@ -2,6 +2,7 @@
 
 from pipelines import claims
 from pipelines.claims.claim import Claim
+from tuning.claims.adversarial import CLAIMS as ADVERSARIAL
 from tuning.claims.sage import CLAIMS as SAGE
 
-CLAIMS: dict[str, Claim] = claims.CLAIMS | {claim.name: claim for claim in SAGE}
+CLAIMS: dict[str, Claim] = claims.CLAIMS | {claim.name: claim for claim in (*SAGE, *ADVERSARIAL)}

@@ -1,9 +1,10 @@
 """What a trained model draws, and how near that lies to its training pictures."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from safetensors.numpy import load_file, save_file
 
 from stages.arrays import Images
@@ -11,11 +12,13 @@ from stages.models.chunks import chunks
 from stages.models.descriptors.base import Descriptor
 from stages.models.descriptors.loading import load_descriptor
 from stages.models.descriptors.pixels import Pixels
+from stages.models.generator import Generator
 from stages.models.loading import load_generator
 from stages.neighbours.found import Found
 from stages.neighbours.references import InMemory
 from stages.neighbours.search import search
 from stages.randomness import rng
+from stages.sampling import SamplerSpec
 from tuning.training.features import features
 from tuning.training.trial import Task, placed
 
@@ -71,11 +74,20 @@ def sampled(task: Task) -> tuple[Images, np.ndarray]:
     """Return a picture per noise, and whether it is finite. The same seed is the same noise in every question."""
     generator = load_generator(placed(str(task.folder / "model"), task.device))
     drawing = task.drawing
-    shape = generator.latent_shape(drawing.sampler.size_px)
+    seeds = range(drawing.first_seed, drawing.first_seed + drawing.noises)
+    return pictures_of(generator, [(seed, "") for seed in seeds], drawing.sampler)
+
+
+def pictures_of(
+    generator: Generator, rows: Sequence[tuple[int, str]], sampler: SamplerSpec
+) -> tuple[Images, Bool[np.ndarray, " n"]]:
+    """Return a picture per seed and prompt, and whether it is finite; black where it is not."""
+    shape = generator.latent_shape(sampler.size_px)
     drawn = []
-    for seeds, real in chunks(range(drawing.first_seed, drawing.first_seed + drawing.noises), BATCH):
+    for chunk, real in chunks(rows, BATCH):
+        seeds, prompts = [seed for seed, _ in chunk], [prompt for _, prompt in chunk]
         latents = [rng(seed, "latent").standard_normal(shape, dtype=np.float32) for seed in seeds]
-        drawn += generator.pictures(latents, [""] * len(seeds), seeds, drawing.sampler)[:real]
+        drawn += generator.pictures(latents, prompts, seeds, sampler)[:real]
     finite = np.array([picture is not None for picture in drawn])
     empty = np.zeros((*shape[1:], 3), np.uint8)
     return np.stack([empty if picture is None else picture for picture in drawn]), finite

@@ -6,9 +6,9 @@ resumed, a larger search that holds the same model, and a trial that was killed 
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 from typing_extensions import override
@@ -25,6 +25,10 @@ from tuning.training.settings import EdmSpec
 if TYPE_CHECKING:
     from tuning.training.pictures import Pictures
     from tuning.training.pixels import PixelRecipe
+    from tuning.training.zoo.loop import Loop
+
+Look: TypeAlias = Callable[["PixelRecipe[Any]", "Loop[Any, Any]"], Metrics]
+"""A training at a checkpoint -> what is told of it besides."""
 
 UNCONDITIONAL = SamplerSpec(scheduler="heun", steps=18, guidance=1.0)
 
@@ -106,7 +110,7 @@ def run(point: Point) -> Iterator[Metrics]:
     yield {"pictures": float(task.model.budget.pictures)}
 
 
-def trained(task: Training) -> Iterator[Metrics]:
+def trained(task: Training, look: Look | None = None) -> Iterator[Metrics]:
     """Train the model of a task unless it is there; at the end it lies in `model` in the task's folder."""
     pictures = task.model.data.load()
     record(task, pictures)
@@ -117,17 +121,19 @@ def trained(task: Training) -> Iterator[Metrics]:
     if isinstance(task, Task) and task.optimal:
         memorize(pictures, partial)
     else:
-        yield from steps(task, pictures, partial)
+        yield from steps(task, pictures, partial, look)
     partial.rename(final)
     (task.folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
-def steps(task: Training, pictures: "Pictures", target: Path) -> Iterator[Metrics]:
+def steps(task: Training, pictures: "Pictures", target: Path, look: Look | None = None) -> Iterator[Metrics]:
     """Train, from the last checkpoint if there is one, and write the averaged model to `target`."""
     from tuning.training.zoo.loop import Loop
 
     made = recipe(task.model, task.device, pictures)
     loop = Loop(made, task.model.loop, task.folder / "checkpoint.pt")
+    if look and loop.step:  # a kill may have come between the checkpoint and the look at it
+        yield look(made, loop)
     while loop.step < loop.spec.steps:
         losses = loop.run(loop.step + loop.spec.checkpoint_steps)
         yield {
@@ -136,6 +142,7 @@ def steps(task: Training, pictures: "Pictures", target: Path) -> Iterator[Metric
             "loss": sum(losses) / len(losses),
             "cpu_seconds": loop.cpu_seconds,
             **made.figures(),
+            **(look(made, loop) if look else {}),
         }
     made.save(loop.average.cpu(), target)
 

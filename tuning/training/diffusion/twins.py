@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 from typing_extensions import override
 
+from pipelines.factorial import Factorial
+from pipelines.quality import Quality
+from pipelines.question import AnyQuestion
 from stages.base import Spec
+from stages.sampling import SamplerSpec
 from tuning.search import Metrics, Point, Trainable
 from tuning.study import StudySpec
 from tuning.training.diffusion.perturbations import Adversarial, AnyPerturbation, InputNoise, Unperturbed
 from tuning.training.diffusion.settings import DiffusionSpec
+from tuning.training.judged import ShakenSpec, TableSpec, cpus
 from tuning.training.networks import Pretrained
 from tuning.training.settings import Budget
 from tuning.training.trial import Training, trained
@@ -24,6 +29,7 @@ from tuning.training.trial import Training, trained
 if TYPE_CHECKING:
     from pipelines.report import Page
 
+WALKS = ("ddim", "ddpm")
 Gradient = Literal["full", "detached"]
 GRADIENTS: tuple[Gradient, ...] = ("full", "detached")
 
@@ -35,6 +41,19 @@ class Probe(Spec):
     levels: int = Field(10, ge=1, description="Time steps, the middles of as many equal stretches of the schedule.")
     attack: Adversarial = Field(Adversarial(), description="Length and norm of the attack; both gradients are tried.")
     seed: int = Field(0, ge=0, description="Seed of the noise, the same for every model.")
+    walk: SamplerSpec = Field(
+        SamplerSpec(scheduler="ddim", steps=10, guidance=1.0),
+        description="The sampler whose states are compared with the noisy pictures of training.",
+    )
+
+    @model_validator(mode="after")
+    def _states_are_noisy_pictures(self) -> "Probe":
+        if self.walk.scheduler not in WALKS:
+            raise ValueError(
+                f"probe.walk: expected a scheduler whose states are noisy pictures, {' or '.join(WALKS)}, "
+                f"found {self.walk.scheduler!r}"
+            )
+        return self
 
 
 class Probed(Training):
@@ -48,18 +67,25 @@ class Probed(Training):
         """Return the file of its errors."""
         return self.folder / f"probed-{self.probe.fingerprint()[:8]}.safetensors"
 
+    @property
+    def walked(self) -> Path:
+        """Return the file of its exposure bias."""
+        return self.measured.with_stem(self.measured.stem.replace("probed", "walked"))
+
 
 def run(point: Point) -> Iterator[Metrics]:
     """Train and measure the task of a point, yielding how far it is."""
     import torch
 
+    from tuning.training.diffusion.exposure import walk
     from tuning.training.diffusion.probe import probe
 
     task = Probed.model_validate(point["task"])
     torch.set_num_threads(task.threads)
     yield from trained(task)
     if not task.measured.is_file():
-        probe(task)
+        walk(task)
+        probe(task)  # last: its file says that all is done
     yield {"pictures": float(task.pictures)}
 
 
@@ -71,6 +97,8 @@ class AdversarialSpec(StudySpec):
     attack: Adversarial = Field(Adversarial(), description="Of the adversarial trainings; both gradients are tried.")
     gamma: float = Field(0.1, ge=0, description="Of the training with noisier inputs.")
     probe: Probe = Probe()
+    quality: TableSpec | None = Field(None, description="How what they draw is judged; null: not at all.")
+    shaken: ShakenSpec | None = Field(None, description="How their seeds are shaken; null: not at all.")
 
     asks: ClassVar = "What does adversarial training change that as much plain training does not?"
 
@@ -106,6 +134,12 @@ class AdversarialSpec(StudySpec):
         more = self.attack.updates
         return "fine-tuned", f"fine-tuned, {more} x" if more > 1 else "fine-tuned"
 
+    def controls(self) -> tuple[tuple[str, str], ...]:
+        """Return which model is compared with which: everything with as much plain training, attacks both ways."""
+        plain = dict.fromkeys(self.equal())
+        attacks = tuple((f"adversarial, {gradient}", other) for gradient in GRADIENTS for other in plain)
+        return (*attacks, *((other.replace("fine-tuned", "noisier inputs"), other) for other in plain))
+
     def under(self, gradient: Gradient) -> Adversarial:
         """Return the attack with this gradient."""
         return self.attack.model_copy(update={"gradient": gradient})
@@ -113,6 +147,27 @@ class AdversarialSpec(StudySpec):
     def tasks(self) -> dict[str, Probed]:
         """Return the trial of every model."""
         return {name: self._task(model) for name, model in self.models().items()}
+
+    @property
+    @override
+    def room(self) -> float:
+        return max((cpus(spec.run) for spec in (self.quality, self.shaken) if spec), default=0)
+
+    @override
+    def questions(self) -> Iterator[AnyQuestion]:
+        yield from filter(None, (self.table(), self.brittleness()))
+
+    def table(self) -> Quality | None:
+        """Return the question of how good what they draw is; None where it is not asked."""
+        return self.quality.of(f"{self.name}-quality", self.folders(), self.run) if self.quality else None
+
+    def brittleness(self) -> Factorial | None:
+        """Return the question of how brittle they are; None where it is not asked."""
+        return self.shaken.of(f"{self.name}-shaken", self.folders(), self.run) if self.shaken else None
+
+    def folders(self) -> dict[str, Path]:
+        """Return the folder of every trained model by its name."""
+        return {name: task.folder / "model" for name, task in self.tasks().items()}
 
     @property
     @override
@@ -128,6 +183,10 @@ class AdversarialSpec(StudySpec):
     @override
     def check(self) -> None:
         self.model.data.rows()
+        if self.quality:
+            self.quality.check()
+        if self.shaken:
+            self.shaken.check()
         if (found := len(self.model.data.unseen(self.probe.pictures))) < self.probe.pictures:
             raise ValueError(
                 f"probe.pictures: expected at most {found}, the pictures of the source that are not in its training "
@@ -144,6 +203,11 @@ class AdversarialSpec(StudySpec):
             )
             yield f"{name:<22}{cost}"
         yield f"measuring  {self.probe.pictures} unseen pictures at {self.probe.levels} time steps"
+        if table := self.quality:
+            cells = len(tasks) * len(table.samplers) * len(table.nfe)
+            yield f"drawing    {cells} cells of a table: samplers x calls of every model"
+        if shaken := self.shaken:
+            yield f"shaking    seeds of every model, {len(shaken.strengths)} shifts"
         yield f"trials     {self.run.trials.actors} at a time, {self.run.device}"
 
     @override

@@ -1,18 +1,23 @@
 """The page that answers what adversarial training changes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from pipelines.factorial_answers import read as shifted
 from pipelines.figures import COLOURS, band, sheet
 from pipelines.report import Page, Picture, interval
 from pipelines.tables import columns_of
 from stages.metrics import Bootstrap, Estimate, Mean, paired_difference
+from tuning.training.diffusion.exposure import Step
+from tuning.training.diffusion.exposure import read as walked
 from tuning.training.diffusion.probe import levels, read
 from tuning.training.diffusion.twins import GRADIENTS, AdversarialSpec
+from tuning.training.shaken import Shaken
+from tuning.training.table import Compared
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +29,11 @@ WORDS = {
     "random": "moved as far in a random direction",
 }
 CAPTION = "Mean squared error of the predicted noise on {} unseen pictures, over the time step; 95 % intervals."
+
+EXPOSURE = (
+    "Exposure bias: distance (KID of pixels) of the sampler's states, {} a model, to the noisy pictures of training at "
+    "the same time step; 95 % intervals. Grey: noisy pictures that none has seen."
+)
 
 
 class TwinErrors:
@@ -49,19 +59,44 @@ class TwinErrors:
 def page(spec: AdversarialSpec) -> Page:
     """Return the page of a study whose models have all been measured."""
     errors = TwinErrors(spec)
+    steps = {name: walked(task) for name, task in spec.tasks().items()}
+    judged = list(judgements(spec))
     return Page(
         title=f"Seedquake: {spec.name}",
         question=spec.asks,
         verdict=verdict(errors),
-        sentences=tuple(sentences(errors)),
-        pictures=(Picture("twins", CAPTION.format(spec.probe.pictures), curves(errors)),),
-        tables={"twins": table(errors)},
+        sentences=(*sentences(errors), *(said for answer in judged for said in answer.sentences())),
+        pictures=(
+            Picture("twins", CAPTION.format(spec.probe.pictures), curves(errors)),
+            Picture("exposure", EXPOSURE.format(spec.probe.pictures), exposure(steps)),
+        ),
+        tables={"twins": table(errors), "exposure": exposure_table(steps)},
         shown=shown(errors),
         heading="Every model",
-        facts={"Models": f"{spec.run.output}/trained, folders of diffusers", "Start": spec.start()},
+        others={heading: rows for answer in judged for heading, rows in answer.tables().items()},
+        facts=facts(spec),
         spec=spec.model_dump(mode="json"),
         numbers={f"{name} {done}": errors.mean(name, done).value for name in errors.all for done in WORDS},
     )
+
+
+def judgements(spec: AdversarialSpec) -> Iterator[Compared | Shaken]:
+    """Yield the answers to the questions that were asked of the twins."""
+    if quality := spec.table():
+        yield Compared(quality, spec.controls())
+    if brittleness := spec.brittleness():
+        yield Shaken(shifted(brittleness), spec.controls())
+
+
+def facts(spec: AdversarialSpec) -> dict[str, str]:
+    """Return what was trained, how long, and where it lies."""
+    start, tuned = spec.model.budget.pictures, spec.tuning.pictures
+    return {
+        "Model": f"{len(spec.models())} twins, {spec.model.network.kind}",
+        "Size": f"trained on {start:,} pictures, then on {tuned:,}; {spec.probe.pictures} measured",
+        "Models": f"{spec.run.output}/trained, folders of diffusers",
+        "Start": spec.start(),
+    }
 
 
 def verdict(errors: TwinErrors) -> str:
@@ -132,3 +167,26 @@ def curves(errors: TwinErrors) -> "Figure":
         axis.set_xlabel("time step", fontsize=8)
     axes[0].legend(frameon=False, fontsize=7)
     return figure
+
+
+def exposure(steps: Mapping[str, Sequence[Step]]) -> "Figure":
+    """Return a curve of the exposure bias a model, over the time step, and that of unseen pictures."""
+    figure, (axis,) = sheet(4.5, 3.2, 1, 1)
+    for (name, found), colour in zip(steps.items(), COLOURS, strict=False):
+        band(axis, np.array([step.time for step in found]), [step.drawn for step in found], colour, "-", name)
+    first = next(iter(steps.values()))
+    band(axis, np.array([step.time for step in first]), [step.unseen for step in first], "0.5", ":", "unseen pictures")
+    axis.invert_xaxis()
+    axis.set_xlabel("time step", fontsize=8)
+    axis.set_ylabel("KID to noisy pictures", fontsize=8)
+    axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def exposure_table(steps: Mapping[str, Sequence[Step]]) -> pd.DataFrame:
+    """Return a row a model and step of the sampler."""
+    return pd.DataFrame(
+        {"model": name, "time": step.time, **columns_of("drawn", step.drawn), **columns_of("unseen", step.unseen)}
+        for name, found in steps.items()
+        for step in found
+    )

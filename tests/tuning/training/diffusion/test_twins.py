@@ -5,8 +5,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipelines.config import load
 from stages.sampling import SamplerSpec
 from tests.tuning.training.diffusion.test_settings import settings
+from tests.tuning.training.test_transition import cifar10
+from tuning.studies_cli import CONFIGS
 from tuning.training.diffusion.attack import attack, noised, objective
 from tuning.training.diffusion.probe import Prober, levels, read
 from tuning.training.diffusion.recipe import DiffusionRecipe
@@ -125,6 +128,17 @@ def test_what_could_never_run_is_refused(tmp_path):
         study(tmp_path, probe={"pictures": 41}).check()
     with pytest.raises(ValueError, match="expected kind none, found input"):
         study(tmp_path, model=settings(perturbation={"kind": "input"}).model_dump(mode="json"))
+
+
+def test_the_papers_recipe_is_planned(tmp_path):
+    file = cifar10(tmp_path)
+    large = load(AdversarialSpec, "adversarial_cifar10", [f"model.data.source.path={file}"], CONFIGS)
+    large.check()
+    lines = "\n".join(large.plan())
+    assert "original              250,000 minibatches, 250,000 updates" in lines
+    assert "adversarial, detached 200,000 minibatches, 600,000 updates, 600,000 passes" in lines
+    assert "140 cells of a table" in lines
+    assert large.tuning.loop().average == pytest.approx(0.9999, abs=1e-6)
 
 
 def test_the_plan_counts_what_models_cost(done):

@@ -1,0 +1,89 @@
+"""What trained twins draw, judged by the question of quality in the same command."""
+
+import pytest
+from rich.console import Console
+
+from tests.tuning.training.diffusion.test_twins import study
+from tuning.study import conduct
+from tuning.training.diffusion.twins import AdversarialSpec
+from tuning.training.table import Compared
+from tuning.training.trial import trained
+
+SAMPLERS = [{"name": "DDIM", "sampler": {"scheduler": "ddim", "guidance": 1.0}}]
+QUALITY = {
+    "samplers": SAMPLERS,
+    "nfe": [1, 2],
+    "prompts": {"kind": "none"},
+    "seeds": {"count": 24},
+    "extractor": {"model": "zoo:classifier"},
+    "reference": {"source": "world:0-64", "side_px": 8},
+    "groups": 4,
+    "run": {"batch_size": 24},
+}
+
+
+def compared(spec: AdversarialSpec) -> Compared:
+    return Compared(spec.table(), spec.controls())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twins_are_judged_by_what_they_draw(tmp_path):
+    spec = study(tmp_path, quality=QUALITY)
+    console = Console(record=True, quiet=False, width=200)
+    page, report = conduct(spec, console)
+    drawn = compared(spec)
+    assert list(drawn.names) == list(spec.models())
+    table, *changes = page.others.values()
+    assert len(table) == len(spec.models())
+    assert list(table.columns) == ["model", "sampler", "1 calls", "2 calls"]
+    assert len(changes) == 6
+    assert any("adversarial, full less fine-tuned, 3 x: the FID is lower in" in said for said in page.sentences)
+    assert (report.parent.parent / f"{spec.name}-quality-{drawn.answers.spec.identity()}" / "report.html").is_file()
+    again, _ = conduct(spec, console)
+    assert again.sentences == page.sentences
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> AdversarialSpec:
+    spec = study(tmp_path_factory.mktemp("runs"), quality=QUALITY)
+    for phase in spec.phases():
+        for task in phase.values():
+            list(trained(task))
+    return spec
+
+
+def test_every_attack_is_compared_with_as_much_plain_training_counted_both_ways(done):
+    drawn = compared(done)
+    assert [(drawn.names[one], drawn.names[other]) for one, other in drawn.pairs] == [
+        (f"adversarial, {gradient}", plain)
+        for gradient in ("full", "detached")
+        for plain in ("fine-tuned", "fine-tuned, 3 x")
+    ] + [("noisier inputs", "fine-tuned"), ("noisier inputs, 3 x", "fine-tuned, 3 x")]
+    assert {m.model for m in drawn.answers.spec.models} == {str(folder) for folder in done.folders().values()}
+
+
+def test_nothing_drawn_is_no_number(done):
+    """Before the question is asked every cell is missing, and so is every difference."""
+    drawn = compared(done)
+    table, *changes = drawn.tables().values()
+    assert (table[["1 calls", "2 calls"]] == "-").all(axis=None)
+    assert all((change[["1 calls", "2 calls"]] == "-").all(axis=None) for change in changes)
+    assert all("lower in 0, higher in 0 of 2 cells" in said for said in drawn.sentences())
+
+
+def test_a_table_names_no_models(tmp_path):
+    with pytest.raises(ValueError, match="at most 0 items"):
+        study(tmp_path, quality=QUALITY | {"models": [{"model": "zoo:pixel-unet"}]})
+
+
+def test_a_sampler_that_calls_twice_is_refused_before_any_training(tmp_path):
+    heun = {"name": "Heun", "sampler": {"scheduler": "heun", "guidance": 1.0}}
+    with pytest.raises(ValueError, match="Heun: expected a scheduler that calls the network once a step"):
+        study(tmp_path, quality=QUALITY | {"samplers": [heun]}).check()
+
+
+def test_where_the_table_is_drawn_changes_nothing(tmp_path):
+    here = study(tmp_path, quality=QUALITY)
+    elsewhere = study(tmp_path, quality=QUALITY | {"run": {"batch_size": 7}})
+    assert here.identity() == elsewhere.identity() != study(tmp_path).identity()

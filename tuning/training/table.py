@@ -1,0 +1,71 @@
+"""The table of what the models of a study draw, and how much some differ from others."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import pandas as pd
+
+from pipelines.quality import Place, Quality
+from pipelines.quality_answers import Cell, QualityAnswers
+from pipelines.report import interval
+from stages.metrics import Estimate
+
+
+class Compared:
+    """The table of a study's models, some of which are compared with others from the same noise."""
+
+    def __init__(self, question: Quality, pairs: Iterable[tuple[str, str]]) -> None:
+        """`pairs` names each model that is compared, and its control."""
+        self.names = question.names
+        number = {name: at for at, name in enumerate(self.names)}
+        self.pairs = [(number[one], number[other]) for one, other in pairs]
+        controls: dict[int, list[int]] = {}
+        for one, other in self.pairs:
+            controls.setdefault(one, []).append(other)
+        self.answers = QualityAnswers(question, controls)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the tables as people read them by their headings: FID, CLIP score if there is one, differences."""
+        extractor = self.answers.question.extractor.name
+        found = {f"FID by sampler and calls; features of {extractor}": self._wide(lambda cell: cell.scores["FID"])}
+        if self.answers.question.clip:
+            found["CLIP score by sampler and calls"] = self._wide(lambda cell: cell.scores["CLIP score"])
+        for one, other in self.pairs:
+            heading = f"FID of {self.names[one]} less that of {self.names[other]}, same noise"
+            found[heading] = self._wide(partial(_less, other), one)
+        return found
+
+    def sentences(self) -> Iterator[str]:
+        """Yield in how many cells each model that is compared is better and worse than each control."""
+        for one, other in self.pairs:
+            changes = self.changes(one, other)
+            better, worse = sum(e.high < 0 for e in changes), sum(e.low > 0 for e in changes)
+            yield (
+                f"{self.names[one]} less {self.names[other]}: the FID is lower in {better}, higher in {worse} of "
+                f"{len(changes)} cells (95 % intervals, each for itself)."
+            )
+
+    def changes(self, model: int, control: int) -> list[Estimate]:
+        """Return the differences in FID of a model to its control, cell by cell."""
+        return [cell.to_others[control] for cell in self.answers.cells.values() if cell.place.model == model]
+
+    def change(self, pair: tuple[str, str], sampler: str, calls: int) -> Estimate:
+        """Return the difference in FID of one cell."""
+        one, other = map(self.names.index, pair)
+        at = Place(one, self.answers.sampler_names.index(sampler), self.answers.spec.nfe.index(calls))
+        return self.answers.cells[at].to_others[other]
+
+    def _wide(self, of: Callable[[Cell], Estimate], only: int | None = None) -> pd.DataFrame:
+        """Return a row a model and sampler, a column a number of calls; of one model with signs."""
+        rows: dict[tuple[int, int], dict[str, str]] = {}
+        for place, cell in self.answers.cells.items():
+            if only not in {None, place.model}:
+                continue
+            named = {} if only is not None else {"model": self.names[place.model]}
+            row = rows.setdefault(place[:2], named | {"sampler": self.answers.sampler_names[place.sampler]})
+            row[f"{self.answers.spec.nfe[place.nfe]} calls"] = interval(of(cell), "" if only is None else "+")
+        return pd.DataFrame(rows.values())
+
+
+def _less(control: int, cell: Cell) -> Estimate:
+    return cell.to_others[control]
