@@ -28,7 +28,10 @@ WORDS = {
     "detached": "under the attack through the prediction alone, as in the released code",
     "random": "moved as far in a random direction",
 }
-CAPTION = "Mean squared error of the predicted noise on {} unseen pictures, over the time step; 95 % intervals."
+CAPTION = (
+    "Mean squared error of the predicted noise on {} unseen pictures, less that of the original, over the time step; "
+    "95 % intervals."
+)
 
 EXPOSURE = (
     "Exposure bias: distance (KID of pixels) of the sampler's states, {} a model, to the noisy pictures of training at "
@@ -67,7 +70,7 @@ def page(spec: AdversarialSpec) -> Page:
         verdict=verdict(errors),
         sentences=(*sentences(errors), *(said for answer in judged for said in answer.sentences())),
         pictures=(
-            Picture("twins", CAPTION.format(spec.probe.pictures), curves(errors)),
+            Picture("twins", CAPTION.format(spec.probe.pictures), curves(errors), wide=True),
             Picture("exposure", EXPOSURE.format(spec.probe.pictures), exposure(steps)),
         ),
         tables={"twins": table(errors), "exposure": exposure_table(steps)},
@@ -103,7 +106,9 @@ def verdict(errors: TwinErrors) -> str:
     """Return one sentence: what training under the printed attack changes against as many plain updates."""
     _, updates = errors.spec.equal()
     attacked, clean = (errors.change("adversarial, full", updates, done) for done in ("full", "clean"))
-    said = f"against as many plain updates, error under attack {wording(attacked)}, untouched {wording(clean)}"
+    said = (
+        f"against as many plain updates, error under attack {wording(attacked, '+')}, untouched {wording(clean, '+')}"
+    )
     if attacked.high < 0:
         return f"Adversarial training makes this model more robust: {said}."
     if attacked.low > 0:
@@ -154,17 +159,19 @@ def shown(errors: TwinErrors) -> pd.DataFrame:
 
 
 def curves(errors: TwinErrors) -> "Figure":
-    """Return a panel for each thing that was done, a curve a model, over the time step."""
+    """Return a panel for each thing that was done, with each model's change of the error over the time step."""
     spec = errors.spec
     figure, axes = sheet(3.7 * len(WORDS), 3.2, 1, len(WORDS), share_y=True)
     times = np.array(levels(spec.model.noise_levels, spec.probe.levels), float)
     for axis, done in zip(axes, WORDS, strict=True):
-        for (name, found), colour in zip(errors.all.items(), COLOURS, strict=False):
-            estimates = [Mean().of(row.astype(np.float64)) for row in found[done]]
-            band(axis, times, estimates, colour, "-", name)
-        axis.set_yscale("log")
+        first, *others = errors.all.items()
+        for (name, found), colour in zip(others, COLOURS[1:], strict=False):
+            rows = zip(first[1][done].astype(np.float64), found[done].astype(np.float64), strict=True)
+            band(axis, times, [paired_difference(a, b, Bootstrap()) for a, b in rows], colour, "-", name)
+        axis.axhline(0, color="0.5", linewidth=0.8)
         axis.set_title(done, fontsize=9, loc="left")
         axis.set_xlabel("time step", fontsize=8)
+    axes[0].set_ylabel("error less the original's", fontsize=8)
     axes[0].legend(frameon=False, fontsize=7)
     return figure
 
