@@ -26,7 +26,7 @@ demo: $(SETUP)
 test: $(SETUP)
 	OMP_NUM_THREADS=1 $(RUN)pytest -n logical --dist loadfile
 	$(RUN)pytest -n 2 --dist loadfile -m "ray and not slow and not gpu"
-	$(RUN)pytest -n 2 --dist loadfile -m "e2e and not slow and not gpu"
+	$(RUN)pytest -m "e2e and not slow and not gpu"
 
 test-slow: $(SETUP)
 	$(RUN)pytest -m slow
