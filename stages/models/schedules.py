@@ -189,14 +189,29 @@ def choose(own: Scheduler, spec: SamplerSpec) -> Scheduler:
     return chosen
 
 
-def _missing(own: Scheduler, family: type, spec: SamplerSpec) -> dict[str, bool | None]:
+def _missing(own: Scheduler, family: type, spec: SamplerSpec) -> dict[str, bool | float | None]:
     """Return settings without which a named scheduler would misread the model."""
     if spec.scheduler == "model" or kind(own) == "edm":
         return {}
+    if issubclass(family, diffusers.DPMSolverMultistepScheduler):
+        return _of_dpm_solver(own)
     # DDIM and DDPM clip the clean prediction to [-1, 1] unless told otherwise, which is wrong for latents
-    clip = {} if "clip_sample" in own.config else {"clip_sample": False}
-    # DPM-Solver cuts a learned variance off after three channels; here it never sees one
-    return clip | ({"variance_type": None} if issubclass(family, diffusers.DPMSolverMultistepScheduler) else {})
+    return {} if "clip_sample" in own.config else {"clip_sample": False}
+
+
+def _of_dpm_solver(own: Scheduler) -> dict[str, bool | float | None]:
+    """Return the settings by which DPM-Solver reads a model as its own scheduler does."""
+    # it cuts a learned variance off after three channels; here it never sees one
+    settings: dict[str, bool | float | None] = {"variance_type": None}
+    clips = own.config.get("clip_sample") and not own.config.get("thresholding")
+    if clips and own.config.get("clip_sample_range") == 1.0:
+        # it knows no clipping, but its threshold with these settings is the same
+        settings |= {"thresholding": True, "dynamic_thresholding_ratio": 1.0, "sample_max_value": 1.0}
+    if own.config.get("beta_schedule") == "squaredcos_cap_v2":
+        settings[
+            "lambda_min_clipped"
+        ] = -5.1  # diffusers: "critical" on a cosine schedule, whose end is nearly pure noise
+    return settings
 
 
 def _asked(family: type, spec: SamplerSpec) -> dict[str, str | bool]:

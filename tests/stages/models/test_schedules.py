@@ -1,3 +1,5 @@
+import math
+
 import diffusers
 import pytest
 import torch
@@ -110,6 +112,30 @@ def test_a_learned_variance_is_used_by_ddpm_alone_and_dpm_solver_is_not_told_of_
     ]
     assert learning == ["ddpm"]
     assert choose(own, SamplerSpec(scheduler="dpmpp")).config.variance_type is None
+
+
+@pytest.mark.parametrize("schedule_of", ["squaredcos_cap_v2", "scaled_linear"])
+def test_dpm_solver_bounds_the_clean_prediction_as_the_models_own_scheduler_does(schedule_of):
+    """An error of the network is divided by what is left of the picture: unbounded, the first steps saturate."""
+    own = diffusers.DDPMScheduler(clip_sample=True, beta_schedule=schedule_of)
+    made = schedule(own, SamplerSpec(scheduler="dpmpp", steps=10), {"num_inference_steps": 10}, torch.device("cpu"))
+    t, x = made.timesteps[0], torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    made.step(0.9 * x, t, x, [torch.Generator()])
+    (said,) = made.scheduler.model_outputs[-1:]
+    assert said.abs().max() == 1.0
+    torch.testing.assert_close(said, made.clean(x, 0.9 * x, t).clamp(-1, 1), rtol=1e-3, atol=1e-4)
+
+
+def test_dpm_solver_leaves_latents_unbounded():
+    assert not choose(EPSILON, SamplerSpec(scheduler="dpmpp")).config.thresholding
+
+
+def test_dpm_solver_leaves_out_the_steps_at_which_a_cosine_schedule_is_pure_noise():
+    own = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    made = schedule(own, SamplerSpec(scheduler="dpmpp", steps=10), {"num_inference_steps": 10}, torch.device("cpu"))
+    log_snr = [-math.log(made.coefficients(t).sigma) for t in made.timesteps]
+    assert log_snr == sorted(log_snr)
+    assert -5.1 <= log_snr[0] < -4.9
 
 
 @pytest.mark.parametrize("name", ["model", "ddim", "ddpm", "pndm", "euler", "euler_ancestral", "dpmpp", "lcm", "heun"])
