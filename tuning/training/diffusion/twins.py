@@ -2,7 +2,8 @@
 
 After "Better Adversarial Robustness" (arXiv:2502.17099): one model goes on plainly, with noisier inputs, and under
 attack. A minibatch under attack costs K passes and K updates, so the others go on once for as many minibatches and once
-for as many updates. All see the same pictures, noise and time steps in the same order.
+for as many updates. One more makes the K updates on each minibatch without the attack: the control that tells attack
+from repetition. All see the same pictures, noise and time steps in the same order.
 """
 
 from collections.abc import Iterator
@@ -126,6 +127,7 @@ class AdversarialSpec(StudySpec):
             found |= {
                 f"fine-tuned, {more} x": self._tuned(plain, more),
                 f"noisier inputs, {more} x": self._tuned(noisier, more),
+                self.unattacked(): self._tuned(self.attack.model_copy(update={"step": 0.0})),
             }
         return found
 
@@ -134,10 +136,21 @@ class AdversarialSpec(StudySpec):
         more = self.attack.updates
         return "fine-tuned", f"fine-tuned, {more} x" if more > 1 else "fine-tuned"
 
+    def unattacked(self) -> str:
+        """Return the name of the training that differs from those under attack in the attack alone."""
+        more = self.attack.updates
+        return f"unattacked, {more} x" if more > 1 else "fine-tuned"
+
+    def without_attack(self) -> tuple[str, ...]:
+        """Return the names of the trainings that those under attack are compared with, the closest first."""
+        return tuple(dict.fromkeys((self.unattacked(), *self.equal())))
+
     def controls(self) -> tuple[tuple[str, str], ...]:
-        """Return which model is compared with which: everything with as much plain training, attacks both ways."""
+        """Return which model is compared with which: everything with as much plain training, attacks in every way."""
+        attacks = tuple(
+            (f"adversarial, {gradient}", other) for gradient in GRADIENTS for other in self.without_attack()
+        )
         plain = dict.fromkeys(self.equal())
-        attacks = tuple((f"adversarial, {gradient}", other) for gradient in GRADIENTS for other in plain)
         return (*attacks, *((other.replace("fine-tuned", "noisier inputs"), other) for other in plain))
 
     def under(self, gradient: Gradient) -> Adversarial:

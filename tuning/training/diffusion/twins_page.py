@@ -103,11 +103,12 @@ def facts(spec: AdversarialSpec) -> dict[str, str]:
 
 
 def verdict(errors: TwinErrors) -> str:
-    """Return one sentence: what training under the printed attack changes against as many plain updates."""
-    _, updates = errors.spec.equal()
-    attacked, clean = (errors.change("adversarial, full", updates, done) for done in ("full", "clean"))
+    """Return one sentence: what training under the printed attack changes against the same updates without it."""
+    other = errors.spec.unattacked()
+    attacked, clean = (errors.change("adversarial, full", other, done) for done in ("full", "clean"))
     said = (
-        f"against as many plain updates, error under attack {wording(attacked, '+')}, untouched {wording(clean, '+')}"
+        f"against the same updates without the attack, error under attack {wording(attacked, '+')}, "
+        f"untouched {wording(clean, '+')}"
     )
     if attacked.high < 0:
         return f"Adversarial training makes this model more robust: {said}."
@@ -125,7 +126,7 @@ def sentences(errors: TwinErrors) -> Iterator[str]:
         change = paired_difference(errors.pictures("original", "clean"), errors.pictures("original", done), Bootstrap())
         yield f"The original, {WORDS[done]}: {wording(change, '+')}."
     for gradient in GRADIENTS:
-        for other in dict.fromkeys(errors.spec.equal()):
+        for other in errors.spec.without_attack():
             found = "; ".join(
                 f"{done} {wording(errors.change(f'adversarial, {gradient}', other, done), '+')}" for done in WORDS
             )

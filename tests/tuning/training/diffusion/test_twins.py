@@ -61,8 +61,17 @@ def test_budgets_are_equal_counted_both_ways(tmp_path):
         assert under.perturbation.gradient == gradient
         assert under.minibatches == minibatches.minibatches
         assert under.updates == updates.updates == 3 * minibatches.updates
-    assert len(models) == 7
+    assert len(models) == 8
     assert len(study(tmp_path, attack={"kind": "adversarial", "inner": "pgd"}).models()) == 5
+
+
+def test_the_closest_control_differs_from_an_attack_in_its_step_alone(tmp_path):
+    spec = study(tmp_path)
+    models = spec.models()
+    attacked, control = (models[name].perturbation for name in ("adversarial, full", spec.unattacked()))
+    assert control == attacked.model_copy(update={"step": 0.0})
+    assert models[spec.unattacked()].updates == models["adversarial, full"].updates
+    assert study(tmp_path, attack={"kind": "adversarial", "inner": "pgd"}).unattacked() == "fine-tuned"
 
 
 def test_a_longer_training_has_the_same_learning_rates():
@@ -101,8 +110,8 @@ def test_errors_are_those_of_the_attack_written_out(done):
 
 def test_the_page_says_what_changed(done):
     page = done.page()
-    assert "against as many plain updates, error under attack" in page.verdict
-    assert list(page.shown["updates"]) == ["4", "4", "4", "12", "12", "12", "12"]
+    assert "against the same updates without the attack, error under attack" in page.verdict
+    assert list(page.shown["updates"]) == ["4", "4", "4", "12", "12", "12", "12", "12"]
     errors = TwinErrors(done)
     assert errors.change("original", "original", "clean").value == 0
     assert page.numbers["original clean"] == pytest.approx(errors.all["original"]["clean"].mean(), rel=1e-6)
@@ -137,12 +146,12 @@ def test_the_papers_recipe_is_planned(tmp_path):
     lines = "\n".join(large.plan())
     assert "original              250,000 minibatches, 250,000 updates" in lines
     assert "adversarial, detached 200,000 minibatches, 600,000 updates, 600,000 passes" in lines
-    assert "140 cells of a table" in lines
+    assert "160 cells of a table" in lines
     assert large.tuning.loop().average == pytest.approx(0.9999, abs=1e-6)
 
 
 def test_the_plan_counts_what_models_cost(done):
-    assert "models     7; 7 are done" in list(done.plan())
+    assert "models     8; 8 are done" in list(done.plan())
     assert any("adversarial, full" in line and "4 minibatches, 12 updates, 12 passes" in line for line in done.plan())
 
 

@@ -37,7 +37,7 @@ def test_twins_are_judged_by_what_they_draw(tmp_path):
     table, *changes = page.others.values()
     assert len(table) == len(spec.models())
     assert list(table.columns) == ["model", "sampler", "1 calls", "2 calls"]
-    assert len(changes) == 6
+    assert len(changes) == 8
     assert any("adversarial, full less fine-tuned, 3 x: the FID is lower in" in said for said in page.sentences)
     assert (report.parent.parent / f"{spec.name}-quality-{drawn.answers.spec.identity()}" / "report.html").is_file()
     again, _ = conduct(spec, console)
@@ -58,7 +58,7 @@ def test_every_attack_is_compared_with_as_much_plain_training_counted_both_ways(
     assert [(drawn.names[one], drawn.names[other]) for one, other in drawn.pairs] == [
         (f"adversarial, {gradient}", plain)
         for gradient in ("full", "detached")
-        for plain in ("fine-tuned", "fine-tuned, 3 x")
+        for plain in ("unattacked, 3 x", "fine-tuned", "fine-tuned, 3 x")
     ] + [("noisier inputs", "fine-tuned"), ("noisier inputs, 3 x", "fine-tuned, 3 x")]
     assert {m.model for m in drawn.answers.spec.models} == {str(folder) for folder in done.folders().values()}
 
