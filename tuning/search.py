@@ -40,12 +40,22 @@ class SearchRun(Spec):
         """Return where a trial's model runs."""
         return {"device": self.device, "threads": max(1, round(self.trials.cpus))}
 
+    def training(self) -> "PlacedTraining":
+        """Return where a trial's model is trained: on all GPUs that the trial has, each taking a share of the work."""
+        return {**self.placed(), "workers": max(1, int(self.trials.gpus)) if self.device == "cuda" else 1}
+
 
 class Placed(TypedDict):
     """Where a trial's model runs."""
 
     device: Literal["cpu", "cuda"]
     threads: int
+
+
+class PlacedTraining(Placed):
+    """The same of a model that is trained."""
+
+    workers: int
 
 
 class Observer(Protocol):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stages.models.unconditional import CLASS_NAMES
 from stages.randomness import rng
+from tuning.training.group import ALONE, Group
 from tuning.training.pictures import Pictures
 from tuning.training.settings import PixelSpec
 from tuning.training.zoo.loop import Recipe
@@ -33,8 +34,8 @@ class PixelRecipe(Recipe[S, nn.Module]):
     scheduler: Any
     """How the trained model is asked, in the class of diffusers."""
 
-    def __init__(self, spec: S, device: str = "cpu", pictures: Pictures | None = None) -> None:
-        self.spec, self.device = spec, device
+    def __init__(self, spec: S, device: str = "cpu", pictures: Pictures | None = None, group: Group = ALONE) -> None:
+        self.spec, self.device, self.group = spec, device, group
         self.pictures = pictures or spec.data.load()
         self.clean = as_batch(self.pictures)
         self.order = lru_cache(maxsize=4)(self._order)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from stages.base import Spec, digest
@@ -23,6 +23,7 @@ from tuning.training.diffusion.settings import DiffusionSpec
 from tuning.training.settings import EdmSpec
 
 if TYPE_CHECKING:
+    from tuning.training.group import Group
     from tuning.training.pictures import Pictures
     from tuning.training.pixels import PixelRecipe
     from tuning.training.zoo.loop import Loop
@@ -65,6 +66,17 @@ class Training(Spec):
     output: str
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(1, ge=1)
+    workers: int = Field(1, ge=1, description="Processes that share every minibatch, on a device each.")
+
+    @model_validator(mode="after")
+    def _equal_shares(self) -> "Training":
+        parts = self.workers * (self.model.accumulate if isinstance(self.model, DiffusionSpec) else 1)
+        if self.workers > 1 and (isinstance(self.model, EdmSpec) or self.model.budget.batch % parts):
+            raise ValueError(
+                f"workers: expected 1, or for a model on a noise schedule a number of parts that divides "
+                f"budget.batch={self.model.budget.batch}, found {self.workers} workers of {parts // self.workers} parts"
+            )
+        return self
 
     @property
     def folder(self) -> Path:
@@ -128,9 +140,28 @@ def trained(task: Training, look: Look | None = None) -> Iterator[Metrics]:
 
 def steps(task: Training, pictures: "Pictures", target: Path, look: Look | None = None) -> Iterator[Metrics]:
     """Train, from the last checkpoint if there is one, and write the averaged model to `target`."""
+    from tuning.training.group import leading
+
+    with leading(task.workers, task.device, help_to_train, task) as group:
+        yield from shared_steps(task, pictures, group, target, look)
+
+
+def help_to_train(task: Training, group: "Group") -> None:
+    """Take a share of every minibatch of a training that another process leads."""
+    import torch
+
+    torch.set_num_threads(task.threads)
+    for _ in shared_steps(task, task.model.data.load(), group):
+        pass
+
+
+def shared_steps(
+    task: Training, pictures: "Pictures", group: "Group", target: Path | None = None, look: Look | None = None
+) -> Iterator[Metrics]:
+    """Train as one of a group; the one that leads has a `target`."""
     from tuning.training.zoo.loop import Loop
 
-    made = recipe(task.model, task.device, pictures)
+    made = recipe(task.model, group.device(task.device), pictures, group)
     loop = Loop(made, task.model.loop, task.folder / "checkpoint.pt")
     if look and loop.step:  # a kill may have come between the checkpoint and the look at it
         yield look(made, loop)
@@ -144,17 +175,18 @@ def steps(task: Training, pictures: "Pictures", target: Path, look: Look | None 
             **made.figures(),
             **(look(made, loop) if look else {}),
         }
-    made.save(loop.average.cpu(), target)
+    if target:
+        made.save(loop.average.cpu(), target)
 
 
-def recipe(model: EdmSpec | DiffusionSpec, device: str, pictures: "Pictures") -> "PixelRecipe[Any]":
+def recipe(model: EdmSpec | DiffusionSpec, device: str, pictures: "Pictures", group: "Group") -> "PixelRecipe[Any]":
     """Return how a model is trained."""
     from tuning.training.diffusion.recipe import DiffusionRecipe
     from tuning.training.edm import EdmRecipe
 
     if isinstance(model, EdmSpec):
-        return EdmRecipe(model, device, pictures)
-    return DiffusionRecipe(model, device, pictures)
+        return EdmRecipe(model, device, pictures, group)
+    return DiffusionRecipe(model, device, pictures, group)
 
 
 def memorize(pictures: "Pictures", target: Path) -> None:

@@ -16,6 +16,7 @@ from tuning.training.diffusion.network import answering, check_start, dropping
 from tuning.training.diffusion.perturbations import Adversarial, InputNoise
 from tuning.training.diffusion.settings import DiffusionSpec
 from tuning.training.diffusion.times import LossAware, Times, Uniform
+from tuning.training.group import ALONE, Group
 from tuning.training.pictures import Pictures
 from tuning.training.pixels import PixelRecipe, as_function
 from tuning.training.zoo.captioned import BETAS
@@ -68,10 +69,12 @@ class DiffusionRecipe(PixelRecipe[DiffusionSpec]):
     scheduler: DDPMScheduler
 
     @override
-    def __init__(self, spec: DiffusionSpec, device: str = "cpu", pictures: Pictures | None = None) -> None:
+    def __init__(
+        self, spec: DiffusionSpec, device: str = "cpu", pictures: Pictures | None = None, group: Group = ALONE
+    ) -> None:
         self.scheduler = schedule(spec)
         check_start(spec, self.scheduler)
-        super().__init__(spec, device, pictures)
+        super().__init__(spec, device, pictures, group)
         self.module = dropping(answering(self.module, 3 if spec.variance == "fixed" else 6), spec.dropout)
         self.signal = self.scheduler.alphas_cumprod.to(device)
         self.bound = VariationalBound(self.scheduler.alphas_cumprod, discrete=True)
@@ -87,12 +90,12 @@ class DiffusionRecipe(PixelRecipe[DiffusionSpec]):
     @override
     def updates(self, step: int) -> Iterator[float]:
         draw, count, attack = self.draw(step), self.spec.accumulate, self.spec.perturbation
-        parts = [Draw(*part) for part in zip(*(x.chunk(count) for x in draw), strict=True)]
-        walk = Walk(step, parts, list(self.start(step, draw).chunk(count)))
+        parts = [Draw(*part) for part in zip(*(self.group.share(x).chunk(count) for x in draw), strict=True)]
+        walk = Walk(step, parts, list(self.group.share(self.start(step, draw)).chunk(count)))
         if isinstance(attack, Adversarial):
             yield from self._climb(walk, attack)
         yield self._pass(walk, trains=True)
-        length = torch.cat([size(delta) for delta in walk.deltas]).mean().item()
+        length = self.group.gather(torch.cat([size(delta) for delta in walk.deltas])).mean().item()
         self.told.append(Told(walk.losses[0], walk.losses[-1], length))
 
     def draw(self, step: int) -> Draw:
@@ -154,16 +157,20 @@ class DiffusionRecipe(PixelRecipe[DiffusionSpec]):
 
     def _pass(self, walk: Walk, *, trains: bool) -> float:
         """Add the gradients of one pass: to perturbations that ask for them, and to the parameters if it `trains`."""
-        total, number = 0.0, len(walk.losses)
-        for part, (draw, delta) in enumerate(zip(walk.parts, walk.deltas, strict=True)):
+        total, number, seen = 0.0, len(walk.losses), []
+        for part, (draw, delta) in enumerate(
+            zip(walk.parts, walk.deltas, strict=True), self.group.rank * len(walk.parts)
+        ):
             errors = self.errors(draw, delta, (walk.step, number, part))
             loss = (draw.weight * errors).sum() / self.spec.budget.batch
             torch.autograd.backward(loss, inputs=None if trains else [delta])
             total += loss.item()
-            if number == 0:
-                self.times.learn(draw.time, errors.detach())
-        walk.losses.append(total)
-        return total
+            seen.append(errors.detach())
+        if number == 0:
+            time = self.group.gather(torch.cat([draw.time for draw in walk.parts]))
+            self.times.learn(time, self.group.gather(torch.cat(seen)))
+        walk.losses.append(self.group.total(total, self.device))
+        return walk.losses[-1]
 
     def _aim(self, draw: Draw, delta: Batch, signal: Signal) -> Batch:
         """Return what the network should have answered: noise added to the input alone leaves that as it is."""

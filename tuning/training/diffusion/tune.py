@@ -185,7 +185,7 @@ class AdversarialTuneSpec(StudySpec):
     def _judged(self, model: DiffusionSpec, scale: JsonValue = None) -> Judged:
         worth, output = model.budget.pictures, self.run.output
         settings = {"model": model, "judging": self.judging, "scale": scale, "worth": worth, "output": output}
-        return Judged.model_validate({**settings, **self.run.placed()})
+        return Judged.model_validate({**settings, **self.run.training()})
 
 
 def run(spec: AdversarialTuneSpec, point: Point) -> Iterator[Metrics]:

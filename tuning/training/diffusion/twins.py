@@ -238,7 +238,7 @@ class AdversarialSpec(StudySpec):
         return self.model.model_copy(update=further)
 
     def _task(self, model: DiffusionSpec) -> Probed:
-        return Probed(model=model, probe=self.probe, output=self.run.output, **self.run.placed())
+        return Probed(model=model, probe=self.probe, output=self.run.output, **self.run.training())
 
 
 def longer(budget: Budget, times: int) -> Budget:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stages.base import Spec
 from stages.randomness import rng
+from tuning.training.group import ALONE, Group
 
 
 class LoopSpec(Spec):
@@ -53,6 +54,8 @@ class Recipe(ABC, Generic[S, M]):
     spec: S
     module: M
     """Holds everything that is trained."""
+    group: Group = ALONE
+    """The processes that share every minibatch."""
 
     @abstractmethod
     def loss(self, step: int) -> Tensor:
@@ -104,14 +107,14 @@ class Loop(Generic[S, M]):
     def run(self, until: int | None = None) -> list[float]:
         """Train to step `until` (default: all steps) and return the losses of the steps taken."""
         last, losses = min(until or self.spec.steps, self.spec.steps), []
-        with _progress() as progress:
+        with _progress(shown=self.recipe.group.leads) as progress:
             started, before = time.process_time(), self.cpu_seconds
             task = progress.add_task(self.checkpoint.stem, total=last, completed=self.step, loss=math.nan)
             while self.step < last:
                 losses.append(self._advance())
                 self.cpu_seconds = before + time.process_time() - started
                 progress.update(task, completed=self.step, loss=losses[-1])
-                if self.step % self.spec.checkpoint_steps == 0 or self.step == last:
+                if self.recipe.group.leads and (self.step % self.spec.checkpoint_steps == 0 or self.step == last):
                     self._store()
         return losses
 
@@ -126,6 +129,7 @@ class Loop(Generic[S, M]):
         return sum(losses) / len(losses)
 
     def _update(self, loss: float) -> None:
+        self.recipe.group.add(x.grad for x in self.recipe.module.parameters() if x.grad is not None)
         norm = nn.utils.clip_grad_norm_(self.recipe.module.parameters(), 1.0).item()
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(
@@ -214,7 +218,7 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(int(rng(seed, *purpose).integers(2**63)))
 
 
-def _progress() -> Progress:
+def _progress(*, shown: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -222,4 +226,5 @@ def _progress() -> Progress:
         TextColumn("loss {task.fields[loss]:.4f}"),
         TimeRemainingColumn(),
         refresh_per_second=0.5,
+        disable=not shown,
     )
