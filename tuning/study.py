@@ -84,7 +84,8 @@ class StudySpec(Spec):
 
     def identity(self) -> str:
         """Return 8 hex digits that name these settings: everything but where and how they run."""
-        return digest(self.model_dump(mode="json", exclude={"run": True, "quality": {"run"}, "shaken": {"run"}}))[:8]
+        asked = {part: {"run"} for part in ("quality", "shaken", "searched")}
+        return digest(self.model_dump(mode="json", exclude={"run": True, **asked}))[:8]
 
     @property
     def folder(self) -> Path:

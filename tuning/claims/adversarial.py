@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tuning.training.consistency.study import DistillationSpec
     from tuning.training.diffusion.twins import AdversarialSpec
     from tuning.training.diffusion.twins_page import TwinErrors
+    from tuning.training.searched import Searched
     from tuning.training.shaken import Shaken
     from tuning.training.table import Compared
 
@@ -81,6 +82,18 @@ def over_shifts(statistic: "Callable[[Shaken, AdversarialSpec], Estimate]") -> M
 
         question = study.brittleness()
         return statistic(Shaken(read(question), study.controls()), study) if question else NOTHING
+
+    return measure
+
+
+def over_searches(statistic: "Callable[[Searched, AdversarialSpec], Estimate]") -> Measure:
+    """Return the statistic of twins whose latents were searched for failures."""
+
+    def measure(study: "AdversarialSpec") -> Estimate:
+        from tuning.training.searched import Searched
+
+        searches = study.searches()
+        return statistic(Searched(searches, study.controls()), study) if searches else NOTHING
 
     return measure
 
@@ -170,6 +183,17 @@ CLAIMS = (
         "trained under the printed attack",
         Range(low=0),
         over_shifts(lambda shaken, study: shaken.change(attacked(study))),
+        twins,
+    ),
+    Claim(
+        "at/latent-search",
+        "Adversarial training also makes failures harder to find by a search over latents.",
+        f"our question, of {PAPER} and arXiv:2306.00974",
+        TWINS,
+        "share of searches that find a failure of the model trained under the printed attack, less that of as many "
+        "plain updates, from seeds of which neither fails by itself",
+        Range(high=0),
+        over_searches(lambda searched, study: searched.change(attacked(study))),
         twins,
     ),
     Claim(

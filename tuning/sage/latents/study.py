@@ -119,12 +119,17 @@ class LatentStudySpec(StudySpec):
 
     @override
     def check(self) -> None:
+        self.refuse_attempts()
+        fingerprint(self.model)
+
+    def refuse_attempts(self) -> None:
+        """Refuse what no model could be searched for; raises `ValueError`."""
         for attempt in self.attempts():
             attempt.target.check(attempt.label, self.surrogate.labels)
         if not self.attempts():
             raise ValueError("sage: expected a target other than the class, found no attempt left; name other targets")
         self.search.gradient.cost(self.search.sampler.steps)
-        _ = fingerprint(self.model), self.surrogate.weights()  # refuse models that are not there
+        self.surrogate.weights()  # refuse models that are not there
 
     @override
     def plan(self) -> Iterator[str]:

@@ -6,7 +6,7 @@ for as many updates. One more makes the K updates on each minibatch without the 
 from repetition. All see the same pictures, noise and time steps in the same order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -18,12 +18,15 @@ from pipelines.quality import Quality
 from pipelines.question import AnyQuestion
 from stages.base import Spec
 from stages.sampling import SamplerSpec
+from tuning.sage.latents import trial as latent
+from tuning.sage.latents.study import LatentStudySpec
 from tuning.search import Metrics, Point, Trainable
-from tuning.study import StudySpec
+from tuning.study import StudySpec, Task
 from tuning.training.diffusion.perturbations import Adversarial, AnyPerturbation, InputNoise, Unperturbed
 from tuning.training.diffusion.settings import DiffusionSpec
 from tuning.training.judged import ShakenSpec, TableSpec, cpus
 from tuning.training.networks import Pretrained
+from tuning.training.searched import SearchedSpec
 from tuning.training.settings import Budget
 from tuning.training.trial import Training, trained
 
@@ -81,6 +84,9 @@ def run(point: Point) -> Iterator[Metrics]:
     from tuning.training.diffusion.exposure import walk
     from tuning.training.diffusion.probe import probe
 
+    if is_search(point):
+        yield from latent.run(point)
+        return
     task = Probed.model_validate(point["task"])
     torch.set_num_threads(task.threads)
     yield from trained(task)
@@ -88,6 +94,12 @@ def run(point: Point) -> Iterator[Metrics]:
         walk(task)
         probe(task)  # last: its file says that all is done
     yield {"pictures": float(task.pictures)}
+
+
+def is_search(point: Point) -> bool:
+    """Return whether a point is a search over the latents of a model, instead of a training."""
+    task = point["task"]
+    return isinstance(task, dict) and task.get("kind") == "latent"
 
 
 class AdversarialSpec(StudySpec):
@@ -100,6 +112,7 @@ class AdversarialSpec(StudySpec):
     probe: Probe = Probe()
     quality: TableSpec | None = Field(None, description="How what they draw is judged; null: not at all.")
     shaken: ShakenSpec | None = Field(None, description="How their seeds are shaken; null: not at all.")
+    searched: SearchedSpec | None = Field(None, description="How their latents are searched; null: not at all.")
 
     asks: ClassVar = "What does adversarial training change that as much plain training does not?"
 
@@ -178,6 +191,10 @@ class AdversarialSpec(StudySpec):
         """Return the question of how brittle they are; None where it is not asked."""
         return self.shaken.of(f"{self.name}-shaken", self.folders(), self.run) if self.shaken else None
 
+    def searches(self) -> dict[str, LatentStudySpec]:
+        """Return the searches over latents of every model; none where they are not asked for."""
+        return self.searched.of(self.folders(), self.run) if self.searched else {}
+
     def folders(self) -> dict[str, Path]:
         """Return the folder of every trained model by its name."""
         return {name: task.folder / "model" for name, task in self.tasks().items()}
@@ -188,10 +205,13 @@ class AdversarialSpec(StudySpec):
         return run
 
     @override
-    def phases(self) -> Iterator[dict[str, Probed]]:
+    def phases(self) -> Iterator[Mapping[str, Task]]:
         first, *others = self.tasks().items()
         yield dict([first])
         yield dict(others)
+        if searches := self.searches():  # these need the weights
+            named = ((name, study.tasks("search")) for name, study in searches.items())
+            yield {f"{name}: {part}": task for name, tasks in named for part, task in tasks.items()}
 
     @override
     def check(self) -> None:
@@ -200,6 +220,8 @@ class AdversarialSpec(StudySpec):
             self.quality.check()
         if self.shaken:
             self.shaken.check()
+        if self.searched:
+            self.searched.refuse_attempts()
         if (found := len(self.model.data.unseen(self.probe.pictures))) < self.probe.pictures:
             raise ValueError(
                 f"probe.pictures: expected at most {found}, the pictures of the source that are not in its training "
@@ -221,6 +243,9 @@ class AdversarialSpec(StudySpec):
             yield f"drawing    {cells} cells of a table: samplers x calls of every model"
         if shaken := self.shaken:
             yield f"shaking    seeds of every model, {len(shaken.strengths)} shifts"
+        if searched := self.searched:
+            pictures = 1 + searched.search.iterations
+            yield f"searching  {len(searched.attempts())} latents of every model, at most {pictures} pictures each"
         yield f"trials     {self.run.trials.actors} at a time, {self.run.device}"
 
     @override

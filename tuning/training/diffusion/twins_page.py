@@ -16,6 +16,7 @@ from tuning.training.diffusion.exposure import Step
 from tuning.training.diffusion.exposure import read as walked
 from tuning.training.diffusion.probe import levels, read
 from tuning.training.diffusion.twins import GRADIENTS, AdversarialSpec
+from tuning.training.searched import Searched
 from tuning.training.shaken import Shaken
 from tuning.training.table import Compared
 
@@ -83,12 +84,14 @@ def page(spec: AdversarialSpec) -> Page:
     )
 
 
-def judgements(spec: AdversarialSpec) -> Iterator[Compared | Shaken]:
+def judgements(spec: AdversarialSpec) -> Iterator[Compared | Shaken | Searched]:
     """Yield the answers to the questions that were asked of the twins."""
     if quality := spec.table():
         yield Compared(quality, spec.controls())
     if brittleness := spec.brittleness():
         yield Shaken(shifted(brittleness), spec.controls())
+    if searches := spec.searches():
+        yield Searched(searches, spec.controls())
 
 
 def facts(spec: AdversarialSpec) -> dict[str, str]:

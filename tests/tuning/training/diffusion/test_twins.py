@@ -13,7 +13,7 @@ from tuning.studies_cli import CONFIGS
 from tuning.training.diffusion.attack import attack, noised, objective
 from tuning.training.diffusion.probe import Prober, levels, read
 from tuning.training.diffusion.recipe import DiffusionRecipe
-from tuning.training.diffusion.twins import AdversarialSpec, Probed, longer, run
+from tuning.training.diffusion.twins import AdversarialSpec, Probed, is_search, longer, run
 from tuning.training.diffusion.twins_page import TwinErrors
 from tuning.training.trial import Drawing, Task
 from tuning.training.trial import run as draw
@@ -116,6 +116,19 @@ def test_the_page_says_what_changed(done):
     assert errors.change("original", "original", "clean").value == 0
     assert page.numbers["original clean"] == pytest.approx(errors.all["original"]["clean"].mean(), rel=1e-6)
     assert any("Trained under the full gradient, less fine-tuned, 3 x" in said for said in page.sentences)
+
+
+def test_the_latents_of_every_model_are_searched_alike(tmp_path):
+    member, judge = ({"kind": "classifier", "model": f"zoo:{name}"} for name in ("classifier", "judge"))
+    surrogate = {"labels": ["circle", "square"], "members": [member], "judge": judge}
+    spec = study(tmp_path, searched={"surrogate": surrogate, "seeds": 1})
+    *_, trainings, searches = spec.phases()
+    assert list(searches) == [f"{name}: search 1 of 1" for name in spec.models()]
+    assert {task.attempts for task in searches.values()} == {tuple(spec.searched.attempts())}
+    assert [task.model for task in searches.values()] == [str(folder) for folder in spec.folders().values()]
+    assert all(is_search(point(task)) for task in searches.values())
+    assert not any(is_search(point(task)) for task in trainings.values())
+    assert "searching  2 latents of every model, at most 101 pictures each" in list(spec.plan())
 
 
 def test_a_killed_trial_goes_on_as_it_was(done, tmp_path):

@@ -1,0 +1,85 @@
+"""How readily a search over latents finds failures of the models that a study trains."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from pipelines.report import interval
+from stages.metrics import Estimate, proportion_difference
+from tuning.sage import outcomes
+from tuning.sage.latent import Attempt
+from tuning.sage.latents.study import LatentStudySpec
+from tuning.sage.latents.trial import LatentTask, Way
+from tuning.sage.outcomes import Outcome
+from tuning.search import SearchRun
+
+
+class SearchedSpec(LatentStudySpec):
+    """The settings of `seedquake sage latent` but for the model: every model of the study is searched alike.
+
+    They need no random searches beside them: models are compared with each other, from the same seeds.
+    """
+
+    model: str = Field("", max_length=0, description="Those of the study; nothing to set.")
+    template: str = Field("{label}", pattern=r"\{label\}", description="The prompt of a class: its name.")
+    controls: tuple[Way, ...] = ()
+
+    def of(self, models: Mapping[str, Path], run: SearchRun) -> dict[str, LatentStudySpec]:
+        """Return the searches of each trained model, which are folders."""
+        settings = self.model_dump(mode="json", exclude={"run"}) | {"run": run.model_dump(mode="json")}
+        return {name: LatentStudySpec.model_validate(settings | {"model": str(at)}) for name, at in models.items()}
+
+
+class Searched:
+    """What searches of a study's models came to, some of which are compared with others from the same seeds."""
+
+    def __init__(self, studies: Mapping[str, LatentStudySpec], pairs: Iterable[tuple[str, str]]) -> None:
+        """`pairs` names each model that is compared, and its control."""
+        self.pairs = tuple(pairs)
+        self.found = {name: done(study.tasks("search").values()) for name, study in studies.items()}
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return a row a model: how often its plain seeds fail, how often a search finds a failure, and how fast."""
+        rows = []
+        for name, found in self.found.items():
+            tried = list(found.values())
+            cost = outcomes.pictures_per_failure(tried)
+            rows.append(
+                {
+                    "model": name,
+                    "searches": len(tried),
+                    "plain seeds that fail": interval(outcomes.natural_rate(tried)),
+                    "searches that find a failure": interval(outcomes.success_rate(tried)),
+                    "pictures a failure": "-" if np.isnan(cost) else f"{cost:.0f}",
+                }
+            )
+        return {"Latents searched": pd.DataFrame(rows)}
+
+    def sentences(self) -> Iterator[str]:
+        """Yield how much more or less often failures of each model that is compared are found than of its control."""
+        for one, other in self.pairs:
+            change = self.change((one, other))
+            more = "more" if change.low > 0 else "less" if change.high < 0 else "not clearly more or less"
+            yield (
+                f"A search finds failures of {one} {more} often than of {other}: {interval(change, '+')} of the seeds "
+                f"from which neither fails by itself (n={change.n})."
+            )
+
+    def change(self, pair: tuple[str, str]) -> Estimate:
+        """Return the success rate of searches of a model less that of its control, interval paired.
+
+        Seeds from which either fails by itself are counted as missing.
+        """
+        one, other = (self.found[name] for name in pair)
+        both = [(other[attempt], one[attempt]) for attempt in one if attempt in other]
+        rates = [(np.nan, np.nan) if a.natural or b.natural else (a.success, b.success) for a, b in both]
+        before, after = np.array(rates, dtype=np.float64).reshape(-1, 2).T
+        return proportion_difference(before, after)
+
+
+def done(tasks: Iterable[LatentTask]) -> dict[Attempt, Outcome]:
+    """Return what came of every search that is done."""
+    return {attempt: one for task in tasks for attempt, one in task.done().items()}
