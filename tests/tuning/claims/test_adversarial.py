@@ -39,7 +39,9 @@ def claim_pairs(claim, study) -> list[tuple[str, str]]:
 
 
 def test_what_a_study_leaves_out_settles_nothing(tmp_path):
-    study = adversarial.twins(adversarial.TWINS, ["quality=null", "shaken=null", "searched=null", f"run.output={tmp_path}"]).asked
+    study = adversarial.twins(
+        adversarial.TWINS, ["quality=null", "shaken=null", "searched=null", f"run.output={tmp_path}"]
+    ).asked
     named = [claim for claim in adversarial.CLAIMS if claim.config == adversarial.TWINS and claim.name != "at/robust"]
     assert len(named) == 6
     assert all(math.isnan(claim.measure(study).value) for claim in named)
