@@ -4,13 +4,15 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/
 SETUP := .venv/.ready
 
-.PHONY: setup demo test test-slow check bench clean help
+.PHONY: setup demo test test-slow check audit sbom bench clean help
 
 help:
 	@echo "make demo       set up, then shake the embedded model: a table, a report, an MLflow run (minutes)"
 	@echo "make test       set up, then the tests: fast ones, then Ray, then end to end"
 	@echo "make test-slow  the tests that take minutes each"
 	@echo "make check      ruff and mypy"
+	@echo "make audit      known vulnerabilities of the locked packages, where osv.dev can be reached"
+	@echo "make sbom       sbom.json: what is installed for use, in CycloneDX"
 	@echo "make bench      the benchmarks of docs/benchmarks.md"
 
 $(SETUP): uv.lock pyproject.toml
@@ -35,6 +37,12 @@ check: $(SETUP)
 	$(RUN)ruff format --check
 	$(RUN)ruff check
 	$(RUN)mypy
+
+audit: $(SETUP)
+	@.ci/audit $(UV)
+
+sbom: $(SETUP)
+	$(UV) export --preview-features sbom-export --frozen --no-dev --quiet --format cyclonedx1.5 --output-file sbom.json
 
 bench: $(SETUP)
 	$(RUN)python benchmarks/robustness.py

@@ -6,9 +6,12 @@ from pathlib import Path
 import yaml
 
 from pipelines.config import UserError
+from pipelines.lease import held
+from pipelines.masking import masked_tree
 from pipelines.question import AnyQuestion
 from pipelines.report import Page, write
 from pipelines.rows import done
+from pipelines.run import Tally
 from pipelines.store import Store
 from pipelines.sweep import Swept, Watch, sweep
 from pipelines.tracking import Tracker
@@ -24,15 +27,22 @@ class Asked:
 
 
 def ask(question: AnyQuestion, watch: Watch) -> Asked:
-    """Draw, measure, answer and report; Ray is running."""
-    return report(question, sweep(question, watch), watch)
+    """Draw, measure, answer and report, as the only command that writes to the store; Ray is running."""
+    with held(Store(question.spec.store)) as lease:
+        lease.confirm()
+
+        def watched(what: str, tally: Tally) -> None:
+            lease.confirm()
+            watch(what, tally)
+
+        return report(question, sweep(question, watched), watched)
 
 
 def report(question: AnyQuestion, swept: Swept | None, watch: Watch | None) -> Asked:
     """Answer from what the store holds, and write the page, its figures and its tables."""
     folder = Path(question.spec.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = yaml.safe_dump(question.spec.described(), sort_keys=False)
+    settings = yaml.safe_dump(masked_tree(question.spec.described()), sort_keys=False)
     (folder / "spec.yaml").write_text(settings, encoding="utf-8")
     page = question.page(swept, watch)
     return Asked(page, write(page, folder), swept)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from pipelines import index_cli
 from pipelines.config import UserError
+from pipelines.masking import masked
 from pipelines.run import RunFailed
 
 if TYPE_CHECKING:
@@ -92,8 +93,9 @@ def plan_command(config: Config, overrides: Overrides = None) -> None:
     from pipelines import plan
 
     question = resolve(config, overrides)
-    for line in plan.lines(question, plan.plan(question)):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    found = asked_of_user(lambda: plan.plan(question))
+    for line in plan.lines(question, found):
+        console.print(masked(line), highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -108,6 +110,22 @@ def report(
     asked = ask.again(resolve(str(run / "spec.yaml"), [f"run.output={json.dumps(str(run.parent))}"]))
     show(asked.page)
     console.print(f"\nreport   {asked.report}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def verify(
+    run: Annotated[str, typer.Argument(help="A run's folder, an output folder, or a store by its folder or URI.")],
+) -> None:
+    """Check that every stored row is there once, as it was published; status 1 where one is not."""
+    from pipelines import verify
+
+    found = asked_of_user(lambda: verify.verify(verify.store_of(run)))
+    for line in (*found.notes, *found.defects):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if found.defects:
+        raise typer.Exit(1)
+    said = "none of them damaged" if found.notes else "all as published"
+    console.print(f"{found.rows} rows in {found.files} files, {said}", highlight=False)
 
 
 @app.command()
@@ -141,29 +159,31 @@ def zoo_list() -> None:
 
 def run_question(name: str, config: str, overrides: list[str] | None) -> None:
     """Ask a question from start to end, and print its answer."""
-    from pipelines import ask, plan, tracking
+    from pipelines import ask, lease, plan, tracking
     from pipelines.progress import Watcher
+    from pipelines.store import Store
 
     question = resolve(config, overrides, name)
-    found = plan.plan(question)
+    found = asked_of_user(lambda: plan.plan(question))
     plan.refuse(question, found)
     run = question.spec.run
     time = plan.duration(found.seconds)
     console.print(f"{found.rows} images, {found.stored} of them in the store; time {time}", highlight=False)
-    start_ray([question])
-    with tracking.tracked_late(question.spec, name) as late, Watcher(console) as watcher:
+    with lease.held(Store(question.spec.store), lambda text: console.print(masked(text))):
+        start_ray([question])
+        with tracking.tracked_late(question.spec, name) as late, Watcher(console) as watcher:
 
-        def watch(what: str, tally: "Tally") -> None:
-            watcher(what, tally)
-            late.begin()
+            def watch(what: str, tally: "Tally") -> None:
+                watcher(what, tally)
+                late.begin()
 
-        asked = ask.ask(question, watch)
-        ask.track(question, asked, late.open())
+            asked = ask.ask(question, watch)
+            ask.track(question, asked, late.open())
     if asked.swept:
         plan.remember(question, asked.swept)
     show(asked.page)
     console.print(f"\n{asked.page.verdict}", style="bold", markup=False, highlight=False)
-    console.print(f"\nreport   {asked.report}\nsamples  {question.spec.store}", highlight=False, soft_wrap=True)
+    console.print(f"\nreport   {asked.report}\nsamples  {masked(question.spec.store)}", highlight=False, soft_wrap=True)
     console.print(f"browse   {own_name()} ui {run.output}", highlight=False, soft_wrap=True)
 
 
@@ -257,5 +277,5 @@ def explained(error: Exception) -> int:
     mistake = isinstance(error, UserError) or hasattr(error, "exit_code")  # the latter: a wrong command line
     if not mistake and not isinstance(error, RunFailed):
         text = f"{type(error).__name__}: {' '.join(text.split())[:500]} (--debug shows where)"
-    print(f"seedquake: {text}", file=sys.stderr)  # noqa: T201
+    print(f"seedquake: {masked(text)}", file=sys.stderr)  # noqa: T201
     return 2 if mistake else 1

@@ -15,7 +15,7 @@ from typing_extensions import override
 from pipelines.config import UserError
 from pipelines.entries import Entry, Source, Span, limited
 from pipelines.pictures import MAX_BYTES, SUFFIXES
-from pipelines.store import filesystem
+from pipelines.storage import filesystem
 from stages.base import digest
 
 

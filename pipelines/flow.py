@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 MAX_TASKS = 200
 ROWS_PER_TASK = 4096
-TRIES_AFTER_A_CRASH = 3
+TRIES_AFTER_A_CRASH = 30
+"""Of a batch. Until Ray notices that a machine is lost, which takes it 15 seconds, one is used up each second."""
 
 
 def numbered(count: int, expand: Callable[[np.ndarray], pa.Table], batch_size: int) -> "Dataset":
@@ -71,12 +72,17 @@ class Pooled:
 
 
 def pooled(
-    dataset: "Dataset", worker: type, arguments: Sequence[object], compute: Compute, batch_size: int
+    dataset: "Dataset",
+    worker: type,
+    arguments: Sequence[object],
+    compute: Compute,
+    batch_size: int,
+    tries: int = TRIES_AFTER_A_CRASH,
 ) -> "Dataset":
     """Return the data set mapped over a pool of actors of fixed size.
 
-    A batch whose process dies is tried a few times more, then the run fails: endless restarts would hide a row that
-    always crashes.
+    A batch whose process dies is tried so many times more, then the run fails: endless restarts would hide rows that
+    always crash. -1: without end, for a worker that counts deaths itself.
     """
     from ray.data import ActorPoolStrategy
 
@@ -93,5 +99,5 @@ def pooled(
             num_gpus=compute.gpus or None,
             num_cpus=None if compute.gpus else compute.cpus,
             max_restarts=-1,
-            max_task_retries=TRIES_AFTER_A_CRASH,
+            max_task_retries=tries,
         )

@@ -20,6 +20,7 @@ from pipelines.compute import Compute
 from pipelines.config import UserError
 from pipelines.entries import Source, Span
 from pipelines.flow import loaded, pooled
+from pipelines.masking import masked
 from pipelines.pieces import EmbedPieces, Key, Parts, read_pieces
 from pipelines.pipeline import Pipeline, Step
 from pipelines.run import RunSpec, Tally, batches
@@ -65,13 +66,16 @@ class BuildSpec(Spec):
     thumbnail_px: int = Field(64, ge=0, le=512, description="Longest side of the small copies; 0 keeps none.")
     compute: Compute = Field(Compute(), description="The pool that embeds.")
     decoders: int = Field(2, ge=1, le=256, description="Threads of an actor that decode pictures.")
-    address: str = Field("local", description="local: a Ray of its own. auto: a running cluster. Or its address.")
+    address: str = Field(
+        "local", description="local: RAY_ADDRESS, else a Ray of its own. auto: a running one. Or an address."
+    )
     max_quarantined_share: float = Field(0.05, ge=0, le=1, description="More than this is refused, three apart.")
 
     def settings(self) -> dict[str, JsonValue]:
         """Return everything that determines the files of the index."""
         apart = {"output", "compute", "decoders", "address", "max_quarantined_share"}
         settings: dict[str, JsonValue] = self.model_dump(mode="json", exclude=apart)
+        settings["source"] = masked(self.source)
         settings["embed"] = self.embed.model_dump(mode="json", exclude=set(self.embed.placement) | {"prefix"})
         return settings
 
@@ -151,7 +155,7 @@ def embed(
         return
     announce("starting Ray and loading the descriptor")
     pipeline = Pipeline("index", Step(Embed, spec.embed, spec.compute))
-    cluster.connect(RunSpec(address=spec.address, generate=spec.compute), [pipeline])
+    cluster.connect(RunSpec(address=spec.address, output=spec.output, generate=spec.compute), [pipeline])
     tally = Tally(expected(todo, done))
     counted = "entries" if all(span.rows for span in todo) else "last"
     for batch in batches(pieces(spec, source, todo, done), "index"):
@@ -209,7 +213,9 @@ def finish(spec: BuildSpec, told: dict[str, JsonValue]) -> Manifest:
         vectors = np.frombuffer(b"".join(good["vector"].to_pylist()), spec.stored)
         writer.add(vectors.reshape(good.num_rows, -1), good.select(ITEMS.names[1:]))
     names = {"score": score_name(spec.embed), "model": spec.embed.model, "metric": described["metric"]}
-    manifest = writer.finish(bad, **names, weights=str(told["weights"]), source=spec.source, settings=digest(told))
+    manifest = writer.finish(
+        bad, **names, weights=str(told["weights"]), source=masked(spec.source), settings=digest(told)
+    )
     shutil.rmtree(folder_of_parts(spec))
     return manifest
 

@@ -1,6 +1,7 @@
 """What runs, with what, where: a list of steps, checked from first to last before any actor starts."""
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -8,8 +9,9 @@ import pyarrow as pa
 
 from pipelines.columns import pack, unpack
 from pipelines.compute import ONE_ACTOR, Compute
+from pipelines.crashes import Care, Careful
 from pipelines.flow import pooled
-from stages.base import AnyStage, Spec
+from stages.base import AnyStage, Batch, Spec
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -46,18 +48,27 @@ class Pool:
 
 
 class Worker:
-    """The actor of a pool: builds its stages once, then applies them to every batch."""
+    """The actor of a pool: builds its stages once, then applies them to every batch.
 
-    def __init__(self, steps: tuple[Step, ...], keep: tuple[str, ...]) -> None:
+    Within an actor it is given `care`, by which it finds rows that end its process.
+    """
+
+    def __init__(self, steps: tuple[Step, ...], keep: tuple[str, ...], care: Care | None = None) -> None:
         self.stages = [step.stage(step.spec) for step in steps]
         self.keep = keep
+        self.apply = applied if care is None else Careful(care)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Return the rows with every stage applied, or only the columns in `keep`."""
-        batch = unpack(rows)
-        for stage in self.stages:
-            batch = stage(batch)
+        batch = self.apply(self.stages, unpack(rows))
         return pack({name: batch[name] for name in self.keep or batch})
+
+
+def applied(stages: Sequence[AnyStage], batch: Batch) -> Batch:
+    """Return the batch with every stage applied."""
+    for stage in stages:
+        batch = stage(batch)
+    return batch
 
 
 class Pipeline:
@@ -94,15 +105,25 @@ class Pipeline:
         groups = [self.steps[i:j] for i, j in zip(starts, [*starts[1:], len(self.steps)], strict=True)]
         return [Pool(group, compute) for group, compute in zip(groups, asking, strict=True)]
 
-    def __call__(self, dataset: "Dataset", layout: Layout, batch_size: int, batches: int | None = None) -> "Dataset":
+    def __call__(
+        self,
+        dataset: "Dataset",
+        layout: Layout,
+        batch_size: int,
+        batches: int | None = None,
+        limit_s: float | None = None,
+    ) -> "Dataset":
         """Return the data set with every step applied; one block is one batch.
 
-        No pool gets more actors than there are `batches`: they would start for nothing.
+        No pool gets more actors than there are `batches`: they would start for nothing. A stage may take `limit_s`
+        for a batch.
         """
         pools = self.pools(layout)
         for pool in pools:
             keep = self.keep if pool is pools[-1] else ()
             actors = min(pool.compute.actors, max(1, batches)) if batches is not None else pool.compute.actors
             compute = pool.compute.model_copy(update={"actors": actors})
-            dataset = pooled(dataset, Worker, (pool.steps, keep), compute, batch_size)
+            care = Care(uuid.uuid4().hex, limit_s)
+            # Without end: the worker itself counts the deaths over a batch.
+            dataset = pooled(dataset, Worker, (pool.steps, keep, care), compute, batch_size, tries=-1)
         return dataset

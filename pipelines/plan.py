@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines import joining
 from pipelines.cluster import amount, reserved
 from pipelines.config import UserError
 from pipelines.question import AnyQuestion, Draw
@@ -69,26 +70,23 @@ def lines(question: AnyQuestion, found: Plan) -> Iterator[str]:
     cpus, gpus = reserved(pipeline, run)
     for pool in pipeline.pools(run.layout):
         yield f"pool       {pool.compute.actors} x ({pool.name}), {amount(pool.compute)} each"
+    yield f"ray        {joining.described(run.address)}"
     yield f"reserves   {cpus:g} CPU, {gpus:g} GPU, batches of {run.batch_size}"
     yield f"rows       {found.rows}, in the store {found.stored}, to draw {found.rows - found.stored}"
     if found.again:
         yield f"           {found.again} in the store were drawn without being watched, and are drawn again"
     yield from (f"           {note}" for note in question.notes)
     yield f"time       {duration(found.seconds)}"
-    yield f"disk       {size(found.disk_bytes)}, free {size(shutil.disk_usage(nearest(run.output)).free)}"
+    yield f"disk       {size(found.disk_bytes)}, {room(question.spec.store)}"
     yield f"weights    {size(found.weights_bytes)} to load in each pool that uses them, before activations"
 
 
 def refuse(question: AnyQuestion, found: Plan) -> None:
     """Raise `UserError` for what is known to fail: a folder that cannot be written, a disk that is too small."""
-    output = question.spec.run.output
-    if "://" in output:
-        return
-    refuse_unwritable(output)
-    if found.disk_bytes > (free := shutil.disk_usage(output).free):
-        raise UserError(
-            f"run.output: expected {size(found.disk_bytes)} free in {output}, found {size(free)}; make room"
-        )
+    store = question.spec.store
+    refuse_unwritable(question.spec.run.output)
+    if "://" not in store and found.disk_bytes > (free := shutil.disk_usage(nearest(store)).free):
+        raise UserError(f"run.store: expected {size(found.disk_bytes)} free in {store}, found {size(free)}; make room")
     if question.spec.run.device == "cuda" and not question.spec.run.generate.gpus:
         raise UserError("run.device: cuda expects run.generate.gpus above 0, found 0; set run.generate.gpus=1")
 
@@ -110,7 +108,7 @@ def remember(question: AnyQuestion, swept: Swept) -> None:
     """Keep the measured rates for the next plan."""
     measured = zip(question.draws, swept.rates or (swept.rate,), strict=True)
     known = {rate_key(draw): round(rate, 3) for draw, rate in measured if swept.drawn and np.isfinite(rate)}
-    if not known or "://" in question.spec.run.output:
+    if not known:
         return
     text = json.dumps(read_rates(question) | known, indent=1)
     (Path(question.spec.run.output) / "rates.json").write_text(text, encoding="utf-8")
@@ -146,6 +144,11 @@ def weights(question: AnyQuestion) -> int:
 
     paths = dict.fromkeys(folder(part) for name in question.models for part in stages_of(name))
     return sum(file.stat().st_size for path in paths if path for file in path.rglob("*.safetensors"))
+
+
+def room(store: str) -> str:
+    """Return how much is free where a store is, in words."""
+    return f"in {store}" if "://" in store else f"free {size(shutil.disk_usage(nearest(store)).free)}"
 
 
 def nearest(path: str) -> Path:

@@ -170,6 +170,8 @@ def measure(reference: Reference, run: RunSpec, watch: Watch) -> None:
     count = pa.table({"sample_id": [reference.fingerprint], "rows": [len(reference.ids())]})
     store.write(f"{reference.table}-whole", count)
     store.compact(reference.table)
+    for table in (reference.table, f"{reference.table}-whole"):
+        store.seal(table)
 
 
 def unmeasured(source: Source, span: Span, done: frozenset[str], size: int) -> Iterator[pa.Table]:

@@ -43,8 +43,8 @@ class QuestionSpec(Spec):
 
     @property
     def store(self) -> str:
-        """Return the folder of the samples, shared by every question with the same output."""
-        return f"{self.run.output.rstrip('/')}/store"
+        """Return where the rows are, shared by every question with the same output or store."""
+        return self.run.store or f"{self.run.output.rstrip('/')}/store"
 
     def described(self) -> dict[str, object]:
         """Return every setting as plain values, where and how it runs last: the YAML of the run's folder."""

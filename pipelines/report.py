@@ -12,6 +12,7 @@ import jinja2
 import pandas as pd
 import yaml
 
+from pipelines.masking import masked, masked_tree
 from stages.metrics import Estimate
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def interval(estimate: Estimate, sign: str = "", digits: int = 2) -> str:
 
 def made(store: str, swept: "Swept | None") -> dict[str, str]:
     """Return where the samples are, and when and how fast they were made."""
-    found = {"Samples": store, "Written": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
+    found = {"Samples": masked(store), "Written": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
     if swept and swept.drawn:
         found["This run"] = f"{swept.drawn} images drawn, {swept.reused} reused, {swept.rate:.1f} images/s"
     return found
@@ -101,5 +102,5 @@ def html(page: Page, images: dict[str, bytes]) -> str:
     loader = jinja2.FileSystemLoader(TEMPLATES)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     embedded = {name: base64.b64encode(data).decode() for name, data in images.items()}
-    text = yaml.safe_dump(page.spec, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(masked_tree(page.spec), sort_keys=False, allow_unicode=True)
     return environment.get_template("report.html").render(page=page, images=embedded, spec=text)

@@ -1,14 +1,16 @@
 """Run a pipeline over the rows that the store lacks, with progress, and stop when too many fail."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from pipelines import joining
 from pipelines.columns import pack, unpack
 from pipelines.compute import Compute
 from pipelines.config import UserError
@@ -21,10 +23,24 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 
+def folder(text: str) -> str:
+    """Return the path of a folder; raises `ValueError` for a URI, which would become a folder called s3: here."""
+    if "://" in text:
+        raise ValueError("expected a folder, for the reports; only rows may go to a URI, which run.store names")
+    return text
+
+
 class RunSpec(Spec):
     """Where and how to run; never changes a row's content, so it is no part of any id."""
 
-    output: str = Field("runs", description="Folder of the store, the reports and the tracking database.")
+    output: Annotated[str, AfterValidator(folder)] = Field(
+        default_factory=joining.output,
+        validate_default=True,
+        description="Folder of the reports and the tracking database; empty: SEEDQUAKE_OUTPUT, or runs.",
+    )
+    store: str | None = Field(
+        None, description="Folder or URI of the rows, such as s3://bucket/store; null: the folder store in the output."
+    )
     layout: Layout = Field("fused", description="fused: one actor runs every step. staged: a pool of actors a step.")
     batch_size: int = Field(32, ge=1, le=4096, description="Images drawn together; also the unit of retry.")
     generate: Compute = Field(Compute(), description="The pool that draws; in the fused layout the only one.")
@@ -40,7 +56,17 @@ class RunSpec(Spec):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="auto: float32 on a CPU, half precision on a GPU. Another one is part of a row's identity."
     )
-    address: str = Field("local", description="local: a Ray of its own. auto: a running cluster. Or its address.")
+    address: str = Field(
+        "local", description="local: RAY_ADDRESS, else a Ray of its own. auto: a running one. Or an address."
+    )
+    batch_timeout_s: float | None = Field(
+        None,
+        gt=0,
+        le=86_400,
+        description="Seconds that one stage may take for one batch; then its process is ended, and started again for "
+        "each half, until the row that hangs is found. null: no limit, but a run that stands still for half an hour "
+        "stops.",
+    )
     max_failed_share: float = Field(0.05, ge=0, le=1, description="The run stops when more rows than this fail.")
     retry_failed: bool = Field(False, description="Draw rows again that failed in an earlier run.")
     tracking_uri: str | None = Field(None, description="MLflow's address; empty: mlflow.db in the output folder.")
@@ -114,7 +140,8 @@ def execute(
     if not todo:
         return tally
     count = math.ceil(todo / run.batch_size)
-    for batch in batches(pipeline(rows, run.layout, run.batch_size, count), pipeline.name):
+    dataset = pipeline(rows, run.layout, run.batch_size, count, run.batch_timeout_s)
+    for batch in batches(dataset, pipeline.name):
         keep(batch)
         tally.add(batch)
         watch(tally)
@@ -125,10 +152,16 @@ def execute(
 def batches(dataset: "Dataset", name: str) -> Iterator[Batch]:
     """Yield finished batches; what Ray says of a failure becomes one sentence."""
     import ray
+    from ray.data.exceptions import ExecutionTimeoutError
 
     try:
         for rows in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield unpack(rows)
+    except ExecutionTimeoutError as error:
+        raise RunFailed(
+            f"{name}: expected a batch to finish now and then, but none did for long (lower run.batch_size, or set "
+            "run.batch_timeout_s to find rows that hang); finished rows are kept"
+        ) from error
     except ray.exceptions.RayError as error:
         if "creation task" in str(error):  # a stage could not be built: what it says is for the user to fix
             raise UserError(f"{name}: {cause(error).partition(': ')[2]}") from error
@@ -138,12 +171,13 @@ def batches(dataset: "Dataset", name: str) -> Iterator[Batch]:
 
 
 def cause(error: BaseException) -> str:
-    """Return the innermost reason that a Ray error knows, on one line: Ray puts it last in its text."""
+    """Return the innermost reason that a Ray error knows, on one line: Ray puts it last in its text, but for advice."""
     texts = [str(error)]
     while (inner := error.__cause__) is not None:
         error = inner
         texts.append(str(error))
-    lines = [line.strip() for text in texts for line in text.splitlines()[-1:] if line.strip()]
+    told = [re.split(r"\nFailed to .* after \d+/\d+ attempts", text)[0] for text in texts]
+    lines = [line.strip() for text in told for line in text.splitlines()[-1:] if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:500]
 
 

@@ -2,18 +2,27 @@
 
 import hashlib
 import json
-import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import groupby
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from pipelines.storage import PUTS_WHOLE, filesystem, put, read, tail
+
 SHARD_BYTES = 128 * 2**20
 REPLACES = b"seedquake.replaces"
+MANIFEST = "_manifest.json"
+FOOTER_BYTES, MAX_FOOTER_BYTES = 2**16, 2**26
+AT_ONCE = 16
+"""Small files that are read at once: object storage answers one in tens of milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +34,39 @@ class Part:
     size: int
 
 
-class Store:
-    """Tables of Parquet files under one folder of any pyarrow file system.
+@dataclass(frozen=True)
+class Sealed:
+    """What a published file held at the end of the command that left it."""
 
-    A file is written aside and moved to its name, so a reader never sees half of one. Its name is the hash of the ids
-    in it, so a batch that is tried again replaces its own file. Small files are merged into shards; a shard names the
-    files it replaces, so that a crash between publishing it and deleting them leaves no row twice.
+    rows: int
+    bytes: int
+    blake2b: str
+
+
+class Store:
+    """Tables of Parquet files under one folder of a disk or of object storage.
+
+    A file appears whole, so a reader never sees half of one. Its name is the hash of the ids in it, so a batch that is
+    tried again replaces its own file. Small files are merged into shards; a shard names the files it replaces, so that
+    a crash between publishing it and deleting them leaves no row twice. A table's manifest says what a finished command
+    left there.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.fs, self.root = filesystem(uri)
+        self._made: set[str] = set()
+        self._gone: set[str] = set()
+        """Paths that a listing may still lack, or still show: what this object published, and merged into a shard."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is on object storage."""
+        return self.fs.type_name in PUTS_WHOLE
 
     def write(self, table: str, rows: pa.Table) -> None:
         """Publish rows of a table as one file."""
-        folder = self.folder(table)
-        self.fs.create_dir(folder, recursive=True)
-        self._publish(rows, f"{folder}/part-{name_of(rows['sample_id'].to_pylist())}.parquet")
+        self._publish(f"{self.folder(table)}/part-{name_of(keys(rows))}.parquet", encoded(rows))
 
     def dataset(self, table: str) -> pads.Dataset | None:
         """Return the rows of a table, None where there is none."""
@@ -53,7 +78,7 @@ class Store:
     def parts(self, table: str) -> list[Part]:
         """Return the files of a table in order of name, less those that a shard has replaced."""
         found = self._files(table)
-        replaced = {name for p in found if p.name.startswith("shard-") for name in self._replaces(p)}
+        replaced = {name for p in found if p.name.startswith("shard-") for name in replaces(self.uri, p.path)}
         return [p for p in found if p.name not in replaced]
 
     def tables(self, under: str = "") -> list[str]:
@@ -63,78 +88,179 @@ class Store:
         return sorted({p.removeprefix(self.root).strip("/").rpartition("/")[0] for p in paths})
 
     def recover(self, table: str) -> list[str]:
-        """Delete what a crash left behind: torn files and files that a shard replaced. Returns their names."""
-        kept = {p.name for p in self.parts(table) if self._readable(p)}
-        gone = [p for p in self._files(table) if p.name not in kept]
-        for part in gone:
-            self.fs.delete_file(part.path)
+        """Delete what a crash left behind: half-written and torn files, and files that a shard replaced.
+
+        Returns their names. Only for the one command that writes to the store.
+        """
+        kept = self.parts(table)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            footers = pool.map(lambda part: footer(self.fs, part.path), kept)
+            whole = {p.name for p, found in zip(kept, footers, strict=True) if found is not None}
+        gone = [p for p in self._infos(table) if p.name not in whole and (is_rows(p.name) or is_aside(p.name))]
+        self._delete(gone)
         return [p.name for p in gone]
 
     def compact(self, table: str, shard_bytes: int = SHARD_BYTES) -> int:
-        """Merge small files into shards of about `shard_bytes`; returns how many files were merged."""
+        """Merge small files into shards of about `shard_bytes`; returns how many files were merged.
+
+        Rows that stand twice, as after two drivers or a listing that was not up to date, stand once afterwards; a drawn
+        row takes the place of its earlier failure.
+        """
+        doubled = self._doubled(table)
+        for part in self.parts(table):
+            if part.name in doubled:
+                self._merge(table, [part], doubled[part.name])
         small = [p for p in self.parts(table) if p.size < shard_bytes // 2]
-        merged = 0
-        for group in grouped(small, shard_bytes):
-            if len(group) < 2:
-                continue
+        groups = [group for group in grouped(small, shard_bytes) if len(group) > 1]
+        for group in groups:
             self._merge(table, group)
-            merged += len(group)
-        return merged
+        return sum(map(len, groups))
+
+    def seal(self, table: str) -> None:
+        """Write down what the table holds, so that `pipelines.verify` can tell what became of it."""
+        before, parts = self.sealed(table) or {}, self.parts(table)
+        now = {p.name: before.get(p.name) if p.name.startswith("shard-") else None for p in parts}
+        found = {p.name: now[p.name] or seal_of(read(self.fs, p.path)) for p in parts}
+        if parts and found != before:
+            text = json.dumps({name: asdict(file) for name, file in found.items()}, indent=1)
+            put(self.fs, f"{self.folder(table)}/{MANIFEST}", text.encode())
+
+    def sealed(self, table: str) -> dict[str, Sealed] | None:
+        """Return the table's manifest by name of file; None where no command has finished."""
+        try:
+            text = read(self.fs, f"{self.folder(table)}/{MANIFEST}").to_pybytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return {name: Sealed(**file) for name, file in json.loads(text).items()}
 
     def folder(self, table: str) -> str:
         """Return the folder of a table."""
         return f"{self.root}/{table}".rstrip("/")
 
-    def _merge(self, table: str, group: Sequence[Part]) -> None:
-        names = [p.name for p in group]
-        target = f"{self.folder(table)}/shard-{name_of(names)}.parquet"
-        aside = self._aside(target)
+    def _merge(self, table: str, group: Sequence[Part], keep: np.ndarray | None = None) -> None:
+        names, sink = [p.name for p in group], pa.BufferOutputStream()
         schema = pq.read_schema(group[0].path, filesystem=self.fs)
         metadata = {**(schema.metadata or {}), REPLACES: json.dumps(names).encode()}
-        with pq.ParquetWriter(aside, schema.with_metadata(metadata), filesystem=self.fs, compression="zstd") as writer:
+        with writer(sink, schema.with_metadata(metadata)) as shard:
             for part in group:
-                writer.write_table(pq.read_table(part.path, filesystem=self.fs).cast(schema))
-        self.fs.move(aside, target)
-        for part in group:
-            self.fs.delete_file(part.path)
+                rows = pq.read_table(part.path, filesystem=self.fs, page_checksum_verification=True).cast(schema)
+                shard.write_table(rows if keep is None else rows.filter(pa.array(keep)))
+        self._publish(f"{self.folder(table)}/shard-{name_of(names)}.parquet", sink.getvalue())
+        self._delete(group)
+        self._gone |= {part.path for part in group}
+        self._made -= self._gone
 
-    def _publish(self, rows: pa.Table, path: str) -> None:
-        aside = self._aside(path)
-        pq.write_table(rows, aside, filesystem=self.fs, compression="zstd")
-        self.fs.move(aside, path)
+    def _publish(self, path: str, file: pa.Buffer) -> None:
+        put(self.fs, path, file)
+        self._made.add(path)
+        self._gone.discard(path)
 
-    @staticmethod
-    def _aside(path: str) -> str:
-        folder, _, name = path.rpartition("/")
-        return f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
+    def _delete(self, parts: Sequence[Part]) -> None:
+        def delete(part: Part) -> None:
+            with suppress(FileNotFoundError):  # a listing may still show what is gone
+                self.fs.delete_file(part.path)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(delete, parts))
+
+    def _doubled(self, table: str) -> Mapping[str, np.ndarray]:
+        """Return the files with rows that another file holds too, and which of their rows are to stay."""
+        parts = self.parts(table)
+        if {p.name for p in parts} <= (self.sealed(table) or {}).keys():
+            return {}
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = list(pool.map(lambda part: ids_and_failures(self.fs, part.path), parts))
+        ids, failed = (np.concatenate(column) for column in zip(*found, strict=True))
+        order = np.argsort(failed, kind="stable")
+        keep = np.zeros(len(ids), dtype=bool)
+        keep[order[np.unique(ids[order], return_index=True)[1]]] = True
+        masks = np.split(keep, np.cumsum([len(i) for i, _ in found])[:-1])
+        return {part.name: mask for part, mask in zip(parts, masks, strict=True) if not mask.all()}
+
+    def _infos(self, table: str) -> list[Part]:
+        selector = pafs.FileSelector(self.folder(table), recursive=False, allow_not_found=True)
+        infos = [i for i in self.fs.get_file_info(selector) if i.type == pafs.FileType.File]
+        return sorted((Part(i.base_name, i.path, i.size) for i in infos), key=lambda p: p.name)
 
     def _files(self, table: str) -> list[Part]:
-        selector = pafs.FileSelector(self.folder(table), recursive=False, allow_not_found=True)
-        infos = [i for i in self.fs.get_file_info(selector) if i.base_name.endswith(".parquet")]
-        parts = [Part(i.base_name, i.path, i.size) for i in infos if not i.base_name.startswith(".")]
-        return sorted(parts, key=lambda p: p.name)
-
-    def _replaces(self, shard: Part) -> list[str]:
-        metadata = pq.read_schema(shard.path, filesystem=self.fs).metadata or {}
-        names: list[str] = json.loads(metadata.get(REPLACES, b"[]"))
-        return names
-
-    def _readable(self, part: Part) -> bool:
-        try:
-            pq.read_metadata(part.path, filesystem=self.fs)
-        except (pa.ArrowInvalid, OSError):
-            return False
-        return True
+        """Return every file of rows; one that is known is asked for by name where a listing lacks it."""
+        listed = [p for p in self._infos(table) if is_rows(p.name) and p.path not in self._gone]
+        folder, named = self.folder(table), self.sealed(table) or {}
+        known = {f"{folder}/{name}" for name in named} | {p for p in self._made if p.rpartition("/")[0] == folder}
+        missed = sorted(known - self._gone - {p.path for p in listed})
+        infos = self.fs.get_file_info(missed) if missed else []
+        late = [Part(i.base_name, i.path, i.size) for i in infos if i.type == pafs.FileType.File]
+        return sorted([*listed, *late], key=lambda p: p.name)
 
 
-def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
-    """Return the file system and the path on it, for a local path or a URI such as s3://bucket/folder."""
-    if "://" in uri:
-        fs, root = pafs.FileSystem.from_uri(uri)
-        return fs, root.rstrip("/")
-    from pathlib import Path
+def encoded(rows: pa.Table) -> pa.Buffer:
+    """Return the Parquet file of rows, each page with its checksum."""
+    sink = pa.BufferOutputStream()
+    with writer(sink, rows.schema) as file:
+        file.write_table(rows)
+    return sink.getvalue()
 
-    return pafs.LocalFileSystem(), str(Path(uri).absolute())
+
+def writer(sink: pa.BufferOutputStream, schema: pa.Schema) -> pq.ParquetWriter:
+    """Return what writes a Parquet file, each page with its checksum."""
+    return pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
+
+
+def seal_of(file: pa.Buffer) -> Sealed:
+    """Return what a manifest says of a file."""
+    rows = pq.read_metadata(pa.BufferReader(file)).num_rows
+    return Sealed(rows, file.size, hashlib.blake2b(file, digest_size=16).hexdigest())
+
+
+@lru_cache(maxsize=4096)
+def replaces(uri: str, shard: str) -> tuple[str, ...]:
+    """Return the names of the files that a shard took the place of; its own name is made of them."""
+    found = footer(filesystem(uri)[0], shard)
+    return tuple(json.loads(((found and found.metadata) or {}).get(REPLACES, b"[]")))
+
+
+def footer(fs: pafs.FileSystem, path: str) -> pq.FileMetaData | None:
+    """Return what a Parquet file says of itself at its end; None for a torn file.
+
+    Raises `OSError` where storage does not answer, which says nothing of the file.
+    """
+    end = tail(fs, path, FOOTER_BYTES)
+    length = int.from_bytes(end[-8:-4].to_pybytes(), "little") + 8
+    if FOOTER_BYTES < length <= MAX_FOOTER_BYTES:
+        end = tail(fs, path, length)
+    try:
+        return pq.read_metadata(pa.BufferReader(end))
+    except (pa.ArrowInvalid, OSError):
+        return None
+
+
+def ids_and_failures(fs: pafs.FileSystem, path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids in a file, and which of its rows failed."""
+    with pq.ParquetFile(fs.open_input_file(path)) as file:
+        known = [name for name in ("sample_id", "error") if name in file.schema_arrow.names]
+        rows = file.read(columns=known, use_threads=False)
+    failed = rows["error"].is_valid().to_numpy() if "error" in known else np.zeros(len(rows), dtype=bool)
+    return np.array(rows["sample_id"].to_pylist(), dtype="S"), failed
+
+
+def keys(rows: pa.Table) -> list[str]:
+    """Return what names a file of these rows: their ids, and which failed.
+
+    Rows that failed and are drawn later must not take the name of a file that a shard has replaced.
+    """
+    ids: list[str] = rows["sample_id"].to_pylist()
+    errors = rows["error"].to_pylist() if "error" in rows.column_names else [None] * len(ids)
+    return [i if error is None else f"{i} failed" for i, error in zip(ids, errors, strict=True)]
+
+
+def is_rows(name: str) -> bool:
+    """Whether a file of this name holds rows."""
+    return name.endswith(".parquet") and not name.startswith(".")
+
+
+def is_aside(name: str) -> bool:
+    """Whether a file of this name was never published."""
+    return name.startswith(".") and (".parquet." in name or MANIFEST in name)
 
 
 def name_of(ids: Sequence[str]) -> str:

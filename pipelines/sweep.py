@@ -1,5 +1,6 @@
 """Bring the store up to date for a question: draw what it lacks, measure what lacks a measure."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -7,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.grid import Grid
 from pipelines.hosting import hosted_parts
 from pipelines.measure import Measure
 from pipelines.pipeline import Pipeline
 from pipelines.question import AnyQuestion, Draw
 from pipelines.rows import done, images, lacking, measured, others
-from pipelines.run import Tally, execute, work
+from pipelines.run import RunFailed, Tally, execute, work
 from pipelines.save import SAMPLES
 from pipelines.store import Store
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 Watch = Callable[[str, Tally], None]
+LISTED_S = 60.0
+"""For how long a listing may lack what was written: most object storage needs none of it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ def sweep(question: AnyQuestion, watch: Watch) -> Swept:
             parts.append(swept(question, draw, store, named(question, watch, draw)))
     for table in tables:
         store.compact(table)
+        store.seal(table)
     return together(parts)
 
 
@@ -66,6 +71,7 @@ def swept(question: AnyQuestion, draw: Draw, store: Store, watch: Watch) -> Swep
         reused += sum(map(len, grids)) - sum(left)
         parts = [work(g, b, draw.run.batch_size) for g, b, todo in zip(grids, bits, left, strict=True) if todo]
         tallies.append(run(draw, draw.generation, parts, sum(left), partial(watch, "drawing")))
+        await_listing(store, grids)
     finish(draw, store, watch)
     drawn = sum(t.done for t in tallies)
     return Swept(
@@ -77,6 +83,20 @@ def swept(question: AnyQuestion, draw: Draw, store: Store, watch: Watch) -> Swep
         first_row=tallies[0].first_row,
         saved=len(draw) - drawn - reused,
     )
+
+
+def await_listing(store: Store, grids: Sequence[Grid]) -> None:
+    """Wait until object storage lists every row that was drawn; raises `RunFailed` where that takes too long."""
+    if not store.remote:
+        return
+    until, total = time.monotonic() + LISTED_S, sum(map(len, grids))
+    while (found := sum(int(np.bitwise_count(done(store, grid)).sum()) for grid in grids)) < total:
+        if time.monotonic() > until:
+            raise RunFailed(
+                f"{store.uri}: expected all {total} rows to be listed within {LISTED_S:.0f} s of being drawn, found "
+                f"{found}; run again later, which draws what is not there by then"
+            )
+        time.sleep(1)
 
 
 def together(parts: Sequence[Swept]) -> Swept:

@@ -16,8 +16,10 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.config import UserError
+from pipelines.masking import masked
 from pipelines.question import QuestionSpec
 from pipelines.report import Page
+from pipelines.run import RunFailed
 from stages.base import Spec
 from stages.metrics import Estimate
 
@@ -104,7 +106,7 @@ class Tracker:
         """Log which samples the answers rest on."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # guesses about columns and sources that do not matter here
-            data = self.mlflow.data.pandas_dataset.from_pandas(table, source=source, name=name)
+            data = self.mlflow.data.pandas_dataset.from_pandas(table, source=masked(source), name=name)
             self.mlflow.log_input(data, context="samples")
 
     def child(self, name: str, settings: Mapping[str, object]) -> "Child":
@@ -142,17 +144,29 @@ class Child:
 
 @contextmanager
 def tracked(name: str, question: str) -> Iterator[Tracker]:
-    """Give a run that ends as FINISHED, FAILED or KILLED, whatever happens inside."""
+    """Give a run that ends as FINISHED, FAILED or KILLED, whatever happens inside.
+
+    Raises `RunFailed` where MLflow answers no longer.
+    """
+    import mlflow
+
     tracker = Tracker(name, question)
-    status = "FAILED"
+    status: str | None = "FAILED"
     try:
         yield tracker
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
+    except mlflow.MlflowException as error:
+        status = None  # telling it would take minutes again
+        raise RunFailed(
+            f"run.tracking_uri: expected MLflow to answer at {masked(mlflow.get_tracking_uri())}, found "
+            f"{masked(' '.join(str(error).split())[:200])}; rows and report are kept, the same command tells it again"
+        ) from error
     finally:
-        tracker.end(status)
+        if status:
+            tracker.end(status)
 
 
 class Late:
@@ -222,10 +236,10 @@ def address(uri: str | None, output: str) -> str:
 
 
 def flattened(value: object, name: str = "") -> dict[str, str]:
-    """Return nested settings as `a.b` names and their text; long lists as their length and hash."""
+    """Return nested settings as `a.b` names and their text, without secrets; long lists as their length and hash."""
     if isinstance(value, dict) and value:
         return {k: v for key, item in value.items() for k, v in flattened(item, f"{name}.{key}".strip(".")).items()}
-    text = str(value)
+    text = masked(str(value))
     if isinstance(value, list) and len(text) > MAX_PARAMETER:
         return {name: f"{len(value)} entries, {hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"}
     return {name: text}

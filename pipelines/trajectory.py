@@ -198,7 +198,7 @@ class Trajectory(Question[TrajectorySpec]):
             )
         if "://" in self.spec.store:
             raise ValueError(
-                f"pilot: expected an output folder that every actor sees, for the plane, found {self.spec.run.output}; "
+                f"pilot: expected a store in a folder that every actor sees, for the plane, found {self.spec.store}; "
                 "set pilot=null"
             )
 

@@ -112,6 +112,7 @@ class FitPlane(Stage[FitPlaneSpec]):
 
     reads: ClassVar = ("states", "strip")
     writes: ClassVar = ("explained", "film")
+    whole: ClassVar = True
 
     @override
     def transform(self, batch: Mapping[str, Column]) -> Batch:

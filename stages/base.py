@@ -52,6 +52,8 @@ class Stage(ABC, Generic[S]):
 
     reads: ClassVar[tuple[str, ...]]
     writes: ClassVar[tuple[str, ...]]
+    whole: ClassVar[bool] = False
+    """Whether a row's result depends on the rows beside it, so that a batch must not be taken apart."""
 
     def __init__(self, spec: S) -> None:
         self.spec = spec

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 from pydantic import Field, JsonValue
 
-from pipelines import cluster
+from pipelines import cluster, joining
 from pipelines.compute import Compute
 from pipelines.config import UserError
 from pipelines.run import RunFailed, RunSpec
@@ -28,11 +28,17 @@ Trainable: TypeAlias = Callable[[Point], Iterator[Metrics]]
 class SearchRun(Spec):
     """Where and how to run trials; never changes what one of them gives."""
 
-    output: str = Field("runs", description="Folder of the trained models, the reports and the tracking database.")
+    output: str = Field(
+        default_factory=joining.output,
+        description="Folder of the trained models, the reports and the tracking database; empty: "
+        "SEEDQUAKE_OUTPUT, or runs.",
+    )
     trials: Compute = Field(Compute(), description="What a trial reserves; `actors` is how many run at a time.")
     max_failures: int = Field(1, ge=0, description="How often a trial that died is started again.")
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where a trial's model is trained and drawn from.")
-    address: str = Field("local", description="local: a Ray of its own. auto: a running cluster. Or its address.")
+    address: str = Field(
+        "local", description="local: RAY_ADDRESS, else a Ray of its own. auto: a running one. Or an address."
+    )
     tracking_uri: str | None = Field(None, description="MLflow's address; empty: mlflow.db in the output folder.")
     experiment: str = Field("seedquake", description="MLflow experiment.")
 
@@ -181,20 +187,21 @@ def search(
 
 def connect(run: SearchRun, room: float = 0) -> None:
     """Start or join Ray, with `room` for as many CPUs, and refuse trials that it can never hold; raises `UserError`."""
-    # Under `uv run` Ray would build the whole environment again for its workers, which have it already.
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    if joining.address(run.address) == "local":
+        # Under `uv run` Ray would build the whole environment again for its workers, which have it already.
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints tables even when told to be silent
     import ray
 
     if not ray.is_initialized():
         trials = 0 if run.trials.gpus else run.trials.cpus * run.trials.actors
-        cluster.start(RunSpec(address=run.address), max(trials, room))
+        cluster.start(RunSpec(address=run.address, output=run.output), max(trials, room))
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it says of a failure comes as our own sentence
-    have: dict[str, float] = ray.cluster_resources()
+    nodes = cluster.possible(run.address)
     name, wanted = ("GPU", run.trials.gpus) if run.trials.gpus else ("CPU", run.trials.cpus)
-    if wanted > have.get(name, 0):
-        raise UserError(f"run.trials: expected a cluster with at least {wanted:g} {name}s, found {have.get(name, 0):g}")
+    if wanted > (have := sum(node.get(name, 0.0) for node in nodes)):
+        raise UserError(f"run.trials: expected a cluster with at least {wanted:g} {name}s, found {have:g}")
 
 
 def _reporting(trainable: Trainable) -> Callable[[dict[str, Point]], None]:

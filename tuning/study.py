@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipelines import cluster, tracking
 from pipelines.ask import ask
+from pipelines.masking import masked_tree
 from pipelines.progress import Watcher
 from pipelines.question import AnyQuestion
 from pipelines.report import write
@@ -111,7 +112,7 @@ def conduct(study: StudySpec, console: Console) -> tuple["Page", Path]:
             put(question, console)
         page = study.page()
         report = write(page, study.folder)
-        settings = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
+        settings = yaml.safe_dump(masked_tree(study.model_dump(mode="json")), sort_keys=False)
         (study.folder / "spec.yaml").write_text(settings, encoding="utf-8")
         for name, points in page.curves.items():
             tracker.curve(name.replace(",", ""), points)

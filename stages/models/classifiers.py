@@ -15,6 +15,7 @@ from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
+from stages.models.fetching import fetched
 from stages.models.placement import Placement, place
 from stages.models.preprocess import Picture, Preprocess
 from stages.models.source import folder
@@ -130,9 +131,10 @@ class Download(NamedTuple):
     def fetch(self) -> Path:
         """Return the verified file, downloaded unless torch's cache has it."""
         path = Path(torch.hub.get_dir()) / "checkpoints" / Path(self.url).name
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(self.url, str(path), hash_prefix=self.digits, progress=False)
+        fetched(
+            path,
+            lambda: torch.hub.download_url_to_file(self.url, str(path), hash_prefix=self.digits, progress=False),
+        )
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if not found.startswith(self.digits):

@@ -57,7 +57,6 @@ EXPLODING = (
 
 Scheduler: TypeAlias = Any
 """A scheduler of diffusers, for which it has no common type."""
-
 StepArguments: TypeAlias = dict[str, int | float | list[float] | list[int]]
 """Arguments of a scheduler's `set_timesteps`."""
 
@@ -201,16 +200,14 @@ def _missing(own: Scheduler, family: type, spec: SamplerSpec) -> dict[str, bool 
 
 def _of_dpm_solver(own: Scheduler) -> dict[str, bool | float | None]:
     """Return the settings by which DPM-Solver reads a model as its own scheduler does."""
+    config = own.config
     # it cuts a learned variance off after three channels; here it never sees one
     settings: dict[str, bool | float | None] = {"variance_type": None}
-    clips = own.config.get("clip_sample") and not own.config.get("thresholding")
-    if clips and own.config.get("clip_sample_range") == 1.0:
+    if config.get("clip_sample") and not config.get("thresholding") and config.get("clip_sample_range") == 1.0:
         # it knows no clipping, but its threshold with these settings is the same
         settings |= {"thresholding": True, "dynamic_thresholding_ratio": 1.0, "sample_max_value": 1.0}
-    if own.config.get("beta_schedule") == "squaredcos_cap_v2":
-        settings[
-            "lambda_min_clipped"
-        ] = -5.1  # diffusers: "critical" on a cosine schedule, whose end is nearly pure noise
+    if config.get("beta_schedule") == "squaredcos_cap_v2":
+        settings["lambda_min_clipped"] = -5.1  # "critical" there, says diffusers: the end is nearly pure noise
     return settings
 
 

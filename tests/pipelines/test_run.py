@@ -11,7 +11,7 @@ from pipelines.config import UserError
 from pipelines.grid import Grid, Seeds
 from pipelines.pipeline import Pipeline, Step
 from pipelines.prompts import Prompt
-from pipelines.run import RunFailed, RunSpec, execute, undone, work
+from pipelines.run import RunFailed, RunSpec, cause, execute, undone, work
 from stages.base import Spec
 from tests.pipelines.toys import Brightness, Draw, ToySpec
 
@@ -97,7 +97,7 @@ def test_what_a_stage_refuses_reaches_the_user_in_one_sentence():
 def test_a_request_that_can_never_be_met_is_refused_at_once():
     greedy = Pipeline("greedy", Step(Draw, ToySpec(), Compute(actors=10_000)))
     with pytest.raises(UserError, match=r"greedy: expected a cluster with at least 10001 CPUs .* found"):
-        refuse_impossible(greedy, RunSpec(), {"CPU": 2.0})
+        refuse_impossible(greedy, RunSpec(), [{"CPU": 2.0}])
     with pytest.raises(UserError, match="1 GPUs"):
         connect(RunSpec(), [Pipeline("gpu", Step(Draw, ToySpec(), Compute(gpus=1)))])
 
@@ -107,3 +107,10 @@ def test_undone_reads_the_bitmap():
     done[[0, 7, 8, 63, 99]] = True
     for numbers in (np.arange(100), np.arange(5, 9), np.array([99]), np.array([64, 7, 3, 99, 0])):
         np.testing.assert_array_equal(undone(numbers, np.packbits(done)), numbers[~done[numbers]])
+
+
+def test_the_cause_of_a_failure_is_what_was_said_last_before_rays_advice():
+    advice = "Failed to map after 1/1 attempts (total backoff 0.0s).\nTo change retry attempts, configure it."
+    said = RuntimeError(f"Traceback\n  File x\nValueError: expected a, found b\n{advice}")
+    assert cause(said) == "ValueError: expected a, found b"
+    assert cause(RuntimeError("one\ntwo")) == "two"

@@ -52,7 +52,7 @@ def test_mlflow_opens_with_the_first_rows_and_keeps_the_settings(spec, tmp_path)
         assert late.open() is late.tracker
     assert statuses(tmp_path) == ["FINISHED"]
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
-        assert ("run.batch_size", "32") in list(store.execute("select key, value from params"))
+        assert ("run.batch_size", "16") in list(store.execute("select key, value from params"))
 
 
 def test_a_run_that_fails_says_so_in_mlflow_once_it_has_rows(spec, tmp_path):
@@ -76,3 +76,20 @@ def test_an_address_that_is_set_is_tried_before_anything_is_drawn(spec, tmp_path
     run = spec.run.model_copy(update={"tracking_uri": elsewhere})
     with pytest.raises(UserError, match="expected an MLflow store at"):
         tracked_late(spec.model_copy(update={"run": run}), "robustness").__enter__()
+
+
+def test_an_mlflow_that_is_gone_is_told_in_one_sentence(spec, tmp_path, monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    def lose_it() -> None:
+        with tracked_late(spec, "robustness") as late:
+            tracker = late.open()
+            mlflow.set_tracking_uri("http://127.0.0.1:9")
+            tracker.metrics({"a": 1.0})
+
+    with pytest.raises(RunFailed, match=r"answer at http://127\.0\.0\.1:9, found .*; rows and report are kept"):
+        lose_it()
+    mlflow.set_tracking_uri(address(None, str(tmp_path)))
+    mlflow.end_run()

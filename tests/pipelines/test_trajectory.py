@@ -29,7 +29,10 @@ from tests.pipelines.trajectories import NAMES, SHAPE, STEPS, apply, draw, gauss
         ("pilot.seeds=13", "pilot.seeds: expected at most the 12 of this question, found 13"),
         ("pilot.prompts=2", "pilot.prompts: expected at most the 1 of this question, found 2"),
         ("pilot.frames=1", "pilot.frames: .* greater than or equal to 2; found 1"),
-        ("run.output=s3://bucket/runs", "expected an output folder that every actor sees, .* set pilot=null"),
+        (
+            "run.store=s3://bucket/store?region=us-east-1",
+            "expected a store in a folder that every actor sees, .* set pilot=null",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(override: str, said: str, tmp_path: Path):

@@ -11,6 +11,7 @@ from torch import nn
 from stages.models.descriptors import published
 from stages.models.descriptors.network import NetworkDescriptor, preprocess
 from stages.models.descriptors.spec import DescriptorSpec, score_name, sizing
+from stages.models.fetching import fetched
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -30,13 +31,10 @@ def cached(name: str) -> Path:
     """Return the file in torch's cache, downloaded unless it is there; it appears whole or not at all."""
     address = published.ADDRESS.format(name=name)
     path = Path(torch.hub.get_dir()) / "checkpoints" / f"{name}.torchscript.pt"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(address, str(path), progress=False)
-        except OSError as error:
-            raise ValueError(f"no {path}, nor {address} ({error}); put the file there by hand") from error
-    return path
+    try:
+        return fetched(path, lambda: torch.hub.download_url_to_file(address, str(path), progress=False))
+    except OSError as error:
+        raise ValueError(f"no {path}, nor {address} ({error}); put the file there by hand") from error
 
 
 def verified(path: Path, name: str, sha256: str | None) -> bytes:

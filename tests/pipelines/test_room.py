@@ -1,0 +1,83 @@
+"""Room: what is refused cannot be placed, and what sums alone would let pass is refused."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.cluster import refuse_impossible
+from pipelines.compute import Compute
+from pipelines.config import UserError
+from pipelines.pipeline import Pipeline, Step
+from pipelines.room import Shortage, shortage, slots
+from pipelines.run import RunSpec
+from stages.base import Spec
+from tests.pipelines.toys import Brightness, Draw, ToySpec
+
+
+@pytest.mark.parametrize(
+    ("amount", "size", "device", "expected"),
+    [(3, 2, math.inf, 1), (0.3, 0.1, math.inf, 3), (2, 0.6, 1, 2), (2, 0.3, 1, 6), (4, 2, 1, 2), (0.5, 0.25, 1, 2)],
+)
+def test_how_many_fit(amount: float, size: float, device: float, expected: int):
+    assert slots(amount, size, device) == expected
+
+
+@pytest.mark.parametrize(
+    ("actors", "nodes", "device", "expected"),
+    [
+        ({2: 2}, [1, 1, 1, 1], 1, Shortage(2, 2, 0)),
+        ({0.6: 3}, [2], 1, Shortage(0.6, 3, 2)),
+        ({1.5: 2}, [2, 1], math.inf, Shortage(1.5, 2, 1)),
+        ({2: 1, 1: 1}, [1, 1, 1], math.inf, Shortage(2, 1, 0)),
+        ({2: 1, 1.5: 1}, [2, 1.4], math.inf, Shortage(1.5, 2, 1)),
+        ({1: 4, 0.5: 8}, [4, 4], math.inf, None),
+        ({}, [], 1, None),
+    ],
+)
+def test_known_shortages(actors, nodes, device, expected):
+    assert shortage(actors, nodes, device) == expected
+
+
+@given(st.lists(st.lists(st.sampled_from([0.1, 0.25, 0.3, 0.5, 1, 1.5, 2, 3]), max_size=6), min_size=1, max_size=5))
+def test_what_was_placed_is_never_refused(placed: list[list[float]]):
+    nodes = [math.fsum(node) for node in placed]
+    sizes = [size for node in placed for size in node]
+    assert shortage({size: sizes.count(size) for size in sizes}, nodes) is None
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([0.1, 0.25, 0.3, 0.5]), max_size=3), min_size=1, max_size=6), st.integers(0, 3)
+)
+def test_fractions_placed_on_devices_are_never_refused(devices: list[list[float]], whole: int):
+    devices = [device for device in devices if math.fsum(device) <= 1]
+    sizes = [size for device in devices for size in device] + [2.0] * whole
+    assert shortage({size: sizes.count(size) for size in sizes}, [float(len(devices)), *[2.0] * whole], 1) is None
+
+
+@pytest.mark.parametrize(
+    ("compute", "nodes", "said"),
+    [
+        (
+            Compute(gpus=2),
+            [{"CPU": 8, "GPU": 1}] * 4,
+            "of 1 times 2 GPUs only 0 fit nodes of 4 x 1; lower run.generate",
+        ),
+        (Compute(cpus=3), [{"CPU": 2}, {"CPU": 2}], "of 1 times 3 CPUs only 0 fit nodes of 2 x 2"),
+        (Compute(gpus=0.6, actors=3), [{"CPU": 1, "GPU": 2}], "of 3 times 0.6 GPUs only 2 fit nodes of 1 x 2"),
+    ],
+)
+def test_actors_that_no_node_holds_are_refused(compute: Compute, nodes: list[dict[str, float]], said: str):
+    steps = Step(Draw, ToySpec(), compute), Step(Brightness, Spec(), None)
+    with pytest.raises(UserError, match=said):
+        refuse_impossible(Pipeline("toys", *steps), RunSpec(), nodes)
+
+
+def test_parts_need_room_too():
+    pipeline = Pipeline("toys", Step(Draw, ToySpec()))
+    refuse_impossible(pipeline, RunSpec(), [{"CPU": 2}, {"CPU": 2}])
+    with pytest.raises(UserError, match=r"of 2 times 1\.5 CPUs only 1 fit"):
+        refuse_impossible(
+            pipeline, RunSpec(parts=2, measure=Compute(cpus=1.5)), [{"CPU": 2}, {"CPU": 1}, {"CPU": 1}, {"CPU": 1}]
+        )
