@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tuning.training.table import Compared
 
 PAPER = "arXiv:2502.17099"
+OURS = "Our own questions"
 TWINS, STUDENTS = "adversarial_small", "distill_small"
 PRINTED = "adversarial, full"
 NOTHING = Estimate.missing(0, "nothing to measure")
@@ -177,7 +178,7 @@ CLAIMS = (
     Claim(
         "at/less-brittle",
         "Adversarial training also makes a model less brittle under shifts of its seed.",
-        f"our question, of {PAPER} and arXiv:2312.11473",
+        OURS,
         TWINS,
         "loss of top-1 for a standard deviation of a channel's mean, of as many plain updates less that of the model "
         "trained under the printed attack",
@@ -188,7 +189,7 @@ CLAIMS = (
     Claim(
         "at/latent-search",
         "Adversarial training also makes failures harder to find by a search over latents.",
-        f"our question, of {PAPER} and arXiv:2306.00974",
+        OURS,
         TWINS,
         "share of searches that find a failure of the model trained under the printed attack, less that of as many "
         "plain updates, from seeds of which neither fails by itself",
