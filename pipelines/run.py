@@ -171,14 +171,21 @@ def batches(dataset: "Dataset", name: str) -> Iterator[Batch]:
 
 
 def cause(error: BaseException) -> str:
-    """Return the innermost reason that a Ray error knows, on one line: Ray puts it last in its text, but for advice."""
+    """Return the innermost reason that a Ray error knows, on one line."""
     texts = [str(error)]
     while (inner := error.__cause__) is not None:
         error = inner
         texts.append(str(error))
-    told = [re.split(r"\nFailed to .* after \d+/\d+ attempts", text)[0] for text in texts]
-    lines = [line.strip() for text in told for line in text.splitlines()[-1:] if line.strip()]
+    lines = [line.strip() for text in map(told, texts) for line in text.splitlines()[-1:] if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:500]
+
+
+def told(text: str) -> str:
+    """Return the text of a Ray error up to its reason: less the advice, and that what failed was our code."""
+    before, wrapped, _ = text.rpartition("ray.exceptions.UserCodeException: ")
+    if wrapped and (chain := before.rpartition("\n\nThe above exception was the direct cause of")[0]):
+        return chain
+    return re.split(r"\nFailed to .* after \d+/\d+ attempts", text)[0]
 
 
 def stop_if_failing(tally: Tally, run: RunSpec, name: str) -> None:

@@ -114,3 +114,8 @@ def test_the_cause_of_a_failure_is_what_was_said_last_before_rays_advice():
     said = RuntimeError(f"Traceback\n  File x\nValueError: expected a, found b\n{advice}")
     assert cause(said) == "ValueError: expected a, found b"
     assert cause(RuntimeError("one\ntwo")) == "two"
+    link = "The above exception was the direct cause of the following exception:"
+    ray = f"ray::MapWorker() (pid=963)\nray.exceptions.UserCodeException: UDF failed to process a data block.\n{advice}"
+    assert cause(RuntimeError(f"KeyError: 1\n\n{link}\n\nValueError: a, found b\n\n{link}\n\n{ray}")) == (
+        "ValueError: a, found b"
+    )
