@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipelines import joining
 from pipelines.compute import Compute
-from pipelines.config import UserError
+from pipelines.config import UserError, one_line
 from pipelines.crashes import LIVES
 from pipelines.pipeline import Pipeline
 from pipelines.room import shortage
@@ -113,7 +113,7 @@ def join(address: str) -> None:
         with without_stderr():  # a line a second for as long as Ray tries
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise UserError(f"run.address: expected a running Ray at {address!r}, found none ({reason}){told}") from None
 
 

@@ -163,6 +163,6 @@ def models_in(annotation: object) -> list[type[BaseModel]]:
     return [model for part in parts for model in models_in(part)]
 
 
-def one_line(error: object) -> str:
-    """Return a message on one line, without the position marks of a parser."""
-    return " ".join(str(error).split())[:200]
+def one_line(error: object, limit: int = 200) -> str:
+    """Return a message on one line, without the position marks of a parser; the kind of an error that says nothing."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from typing_extensions import override
 
-from pipelines.config import UserError
+from pipelines.config import UserError, one_line
 from pipelines.entries import Entry, Source, Span, limited
 from pipelines.pictures import MAX_BYTES, SUFFIXES
 from pipelines.storage import filesystem
@@ -185,8 +185,3 @@ def listed(place: Place) -> list[File]:
     infos = place.fs.get_file_info(pafs.FileSelector(place.folder, recursive=True))
     files = [File(i.path.removeprefix(place.folder).lstrip("/"), i.size) for i in infos if i.type == pafs.FileType.File]
     return sorted(f for f in files if fits.fullmatch(f.path) and not re.search(r"(^|/)[._]", f.path))
-
-
-def one_line(error: BaseException) -> str:
-    """Return what an error says, short and on one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from pipelines.config import UserError
+from pipelines.config import UserError, one_line
 from pipelines.run import RunFailed
 from pipelines.storage import put, read
 from pipelines.store import Store
@@ -62,7 +62,7 @@ class Lease:
         try:
             self._claim()
         except OSError as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error, 300)
             raise UserError(f"run.store: expected {self.store.uri} to be writable, found: {reason}") from error
         self._beats.start()
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from typing_extensions import override
 
-from pipelines.config import UserError
+from pipelines.config import UserError, one_line
 from pipelines.entries import Entry, Span, limited
-from pipelines.files import Files, one_line
+from pipelines.files import Files
 
 FOOTERS_AT_ONCE = 16
 ROWS_AT_ONCE = 256

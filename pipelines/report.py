@@ -80,6 +80,11 @@ def write(page: Page, folder: Path) -> Path:
     return target
 
 
+def direction(change: Estimate, up: str, down: str) -> str:
+    """Return `up` or `down`, more and less in either order, where the whole interval of a change says so."""
+    return up if change.low > 0 else down if change.high < 0 else "not clearly more or less"
+
+
 def interval(estimate: Estimate, sign: str = "", digits: int = 2) -> str:
     """Return value and interval as people read them; a dash where there is no value, ? where there is no end."""
     if not estimate.n:

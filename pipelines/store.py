@@ -33,6 +33,11 @@ class Part:
     path: str
     size: int
 
+    @property
+    def is_shard(self) -> bool:
+        """Whether it was merged from others."""
+        return self.name.startswith("shard-")
+
 
 @dataclass(frozen=True)
 class Sealed:
@@ -78,7 +83,7 @@ class Store:
     def parts(self, table: str) -> list[Part]:
         """Return the files of a table in order of name, less those that a shard has replaced."""
         found = self._files(table)
-        replaced = {name for p in found if p.name.startswith("shard-") for name in replaces(self.uri, p.path)}
+        replaced = {name for p in found if p.is_shard for name in replaces(self.uri, p.path)}
         return [p for p in found if p.name not in replaced]
 
     def tables(self, under: str = "") -> list[str]:
@@ -119,7 +124,7 @@ class Store:
     def seal(self, table: str) -> None:
         """Write down what the table holds, so that `pipelines.verify` can tell what became of it."""
         before, parts = self.sealed(table) or {}, self.parts(table)
-        now = {p.name: before.get(p.name) if p.name.startswith("shard-") else None for p in parts}
+        now = {p.name: before.get(p.name) if p.is_shard else None for p in parts}
         found = {p.name: now[p.name] or seal_of(read(self.fs, p.path)) for p in parts}
         if parts and found != before:
             text = json.dumps({name: asdict(file) for name, file in found.items()}, indent=1)
@@ -239,8 +244,7 @@ def ids_and_failures(fs: pafs.FileSystem, path: str) -> tuple[np.ndarray, np.nda
     with pq.ParquetFile(fs.open_input_file(path)) as file:
         known = [name for name in ("sample_id", "error") if name in file.schema_arrow.names]
         rows = file.read(columns=known, use_threads=False)
-    failed = rows["error"].is_valid().to_numpy() if "error" in known else np.zeros(len(rows), dtype=bool)
-    return np.array(rows["sample_id"].to_pylist(), dtype="S"), failed
+    return np.array(rows["sample_id"].to_pylist(), dtype="S"), failures(rows)
 
 
 def keys(rows: pa.Table) -> list[str]:
@@ -249,8 +253,12 @@ def keys(rows: pa.Table) -> list[str]:
     Rows that failed and are drawn later must not take the name of a file that a shard has replaced.
     """
     ids: list[str] = rows["sample_id"].to_pylist()
-    errors = rows["error"].to_pylist() if "error" in rows.column_names else [None] * len(ids)
-    return [i if error is None else f"{i} failed" for i, error in zip(ids, errors, strict=True)]
+    return [f"{i} failed" if failed else i for i, failed in zip(ids, failures(rows), strict=True)]
+
+
+def failures(rows: pa.Table) -> np.ndarray:
+    """Return which rows failed; none of a table that has no errors."""
+    return rows["error"].is_valid().to_numpy() if "error" in rows.column_names else np.zeros(len(rows), dtype=bool)
 
 
 def is_rows(name: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.config import UserError
+from pipelines.config import UserError, one_line
 from pipelines.masking import masked
 from pipelines.question import QuestionSpec
 from pipelines.report import Page
@@ -45,7 +45,7 @@ def open_store(uri: str, experiment: str) -> None:
             mlflow.create_experiment(experiment, artifact_location=files.as_uri())
         mlflow.set_experiment(experiment)
     except (mlflow.MlflowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise UserError(f"run.tracking_uri: expected an MLflow store at {uri}, but found {reason}") from None
 
 
@@ -162,7 +162,7 @@ def tracked(name: str, question: str) -> Iterator[Tracker]:
         status = None  # telling it would take minutes again
         raise RunFailed(
             f"run.tracking_uri: expected MLflow to answer at {masked(mlflow.get_tracking_uri())}, found "
-            f"{masked(' '.join(str(error).split())[:200])}; rows and report are kept, the same command tells it again"
+            f"{masked(one_line(error))}; rows and report are kept, the same command tells it again"
         ) from error
     finally:
         if status:

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from pipelines.config import one_line
 from pipelines.storage import read
-from pipelines.store import Part, Sealed, Store, keys, name_of, replaces, seal_of
+from pipelines.store import Part, Sealed, Store, failures, keys, name_of, replaces, seal_of
 
 FILES_AT_ONCE = 4
 """Files in memory at a time, of at most some 200 MiB each."""
@@ -89,12 +90,11 @@ def check(store: Store, part: Part, sealed: Sealed | None) -> Checked:
         if sealed is not None and seal_of(file) != sealed:
             return Checked(f"expected the {sealed.rows} rows as published, found other content: it was altered")
     except (pa.ArrowException, OSError) as error:
-        return Checked(f"expected a whole Parquet file, found {' '.join(str(error).split())[:200]}")
+        return Checked(f"expected a whole Parquet file, found {one_line(error)}")
     if "sample_id" not in rows.column_names or (sealed is None and part.name not in own_names(store, part, rows)):
         return Checked(f"expected files that a command published, found one of {len(rows)} rows with another name")
-    failed = rows["error"].is_valid().to_pylist() if "error" in rows.column_names else [False] * len(rows)
-    ids = rows["sample_id"].to_pylist()
-    return Checked(None, len(rows), tuple(i for i, bad in zip(ids, failed, strict=True) if not bad))
+    drawn = rows["sample_id"].filter(pa.array(~failures(rows)))
+    return Checked(None, len(rows), tuple(drawn.to_pylist()))
 
 
 def content(file: pa.Buffer) -> pa.Table:
@@ -108,13 +108,13 @@ def content(file: pa.Buffer) -> pa.Table:
 def own_names(store: Store, part: Part, rows: pa.Table) -> Iterator[str]:
     """Yield the names that a command would give to a file with these rows."""
     yield f"part-{name_of(keys(rows))}.parquet"
-    if part.name.startswith("shard-"):
+    if part.is_shard:
         yield f"shard-{name_of(replaces(store.uri, part.path))}.parquet"
 
 
 def missing(store: Store, table: str, sealed: dict[str, Sealed], parts: list[Part]) -> Iterator[str]:
     """Yield a sentence for every published file that is gone, and that no shard has replaced."""
-    shards = [part for part in parts if part.name.startswith("shard-")]
+    shards = [part for part in parts if part.is_shard]
     there = {part.name for part in parts} | {name for shard in shards for name in replaces(store.uri, shard.path)}
     for name in sorted(sealed.keys() - there):
         rows = sealed[name].rows

@@ -14,7 +14,6 @@ from pipelines.lease import FILE, Claim, Lease, held, new_claim
 from pipelines.run import RunFailed
 from pipelines.storage import put
 from pipelines.store import Store
-from tests import s3
 
 HOLDS = """
 import signal, sys, time
@@ -25,14 +24,6 @@ with held(Store(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
-
-
-@pytest.fixture(params=["disk", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "disk":
-        return Store(str(tmp_path / "s"))
-    port = request.getfixturevalue("s3_port")
-    return Store(s3.uri(s3.bucket(port), port))
 
 
 @pytest.fixture(autouse=True)

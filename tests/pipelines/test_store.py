@@ -36,14 +36,6 @@ def put_back(store: Store, copies: dict[str, bytes]) -> None:
         write(store.fs, path, content)
 
 
-@pytest.fixture(params=["disk", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "disk":
-        return Store(str(tmp_path / "s"))
-    port = request.getfixturevalue("s3_port")
-    return Store(s3.uri(s3.bucket(port), port))
-
-
 def test_what_is_written_is_read(store: Store):
     assert store.dataset("t") is None
     store.write("t", rows("a", "b"))

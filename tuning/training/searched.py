@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipelines.report import interval
+from pipelines.report import direction, interval
 from stages.metrics import Estimate, proportion_difference
 from tuning.sage import outcomes
 from tuning.sage.latent import Attempt
@@ -62,7 +62,7 @@ class Searched:
         """Yield how much more or less often failures of each model that is compared are found than of its control."""
         for one, other in self.pairs:
             change = self.change((one, other))
-            more = "more" if change.low > 0 else "less" if change.high < 0 else "not clearly more or less"
+            more = direction(change, "more", "less")
             yield (
                 f"A search finds failures of {one} {more} often than of {other}: {interval(change, '+')} of the seeds "
                 f"from which neither fails by itself (n={change.n})."

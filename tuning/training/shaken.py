@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.factorial_answers import FactorialAnswers, Response
-from pipelines.report import interval
+from pipelines.report import direction, interval
 from stages.metrics import Estimate
 from stages.metrics.factorial import combined
 
@@ -39,7 +39,7 @@ class Shaken:
         """Yield what each model that is compared loses less, or more, than its control."""
         for one, other in self.pairs:
             found = self.change((one, other))
-            more = "less" if found.low > 0 else "more" if found.high < 0 else "not clearly more or less"
+            more = direction(found, "less", "more")
             yield (
                 f"Under shifts of the seed {one} loses {more} than {other}: {interval(found, '+', digits=4)} "
                 f"of {self.answers.headline} for {UNIT} (n={found.n})."
