@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.compute import Compute
+from pipelines.starting import loading
 from pipelines.working_folder import enter
 from stages.base import Batch
 
@@ -64,7 +65,8 @@ class Pooled:
 
     def __init__(self, folder: Path, worker: Callable[..., Callable[[pa.Table], pa.Table]], *given: object) -> None:
         enter(folder)
-        self.worker = worker(*given)
+        with loading():
+            self.worker = worker(*given)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Return what the worker makes of the rows."""
