@@ -85,6 +85,11 @@ def direction(change: Estimate, up: str, down: str) -> str:
     return up if change.low > 0 else down if change.high < 0 else "not clearly more or less"
 
 
+def clear(change: Estimate) -> bool:
+    """Return whether the whole interval of a change lies on one side of 0."""
+    return change.low > 0 or change.high < 0
+
+
 def interval(estimate: Estimate, sign: str = "", digits: int = 2) -> str:
     """Return value and interval as people read them; a dash where there is no value, ? where there is no end."""
     if not estimate.n:

@@ -117,7 +117,7 @@ def attacked(study: "AdversarialSpec") -> tuple[str, str]:
 
 def in_every_step(table: "Compared", study: "DistillationSpec") -> Estimate:
     """Return the largest change of the FID by the attack over steps, against as many plain updates."""
-    pair = study.headline()
+    pair = study.plain()
     return largest(table.change(pair, table.answers.sampler_names[0], calls) for calls in study.quality.nfe)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipelines.report import direction, interval
+from pipelines.report import clear, direction, interval
 from stages.metrics import Estimate, proportion_difference
 from tuning.sage import outcomes
 from tuning.sage.latent import Attempt
@@ -15,6 +15,7 @@ from tuning.sage.latents.study import LatentStudySpec
 from tuning.sage.latents.trial import LatentTask, Way
 from tuning.sage.outcomes import Outcome
 from tuning.search import SearchRun
+from tuning.training.table import compared_rows, unclear
 
 
 class SearchedSpec(LatentStudySpec):
@@ -42,7 +43,7 @@ class Searched:
         self.found = {name: done(study.tasks("search").values()) for name, study in studies.items()}
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return a row a model: how often its plain seeds fail, how often a search finds a failure, and how fast."""
+        """Return a row a model: how often plain seeds fail, how often and how fast a search does; and the changes."""
         rows = []
         for name, found in self.found.items():
             tried = list(found.values())
@@ -56,17 +57,20 @@ class Searched:
                     "pictures a failure": "-" if np.isnan(cost) else f"{cost:.0f}",
                 }
             )
-        return {"Latents searched": pd.DataFrame(rows)}
+        changes = compared_rows(self.pairs, self.change, "more searches find a failure")
+        return {"Latents searched": pd.DataFrame(rows), "Latents searched: changes": changes}
 
     def sentences(self) -> Iterator[str]:
-        """Yield how much more or less often failures of each model that is compared are found than of its control."""
-        for one, other in self.pairs:
-            change = self.change((one, other))
-            more = direction(change, "more", "less")
-            yield (
-                f"A search finds failures of {one} {more} often than of {other}: {interval(change, '+')} of the seeds "
-                f"from which neither fails by itself (n={change.n})."
-            )
+        """Yield whose failures are clearly found more or less often than those of the control; then what is unclear."""
+        changes = {pair: self.change(pair) for pair in self.pairs}
+        for (one, other), change in changes.items():
+            if clear(change):
+                more = direction(change, "more", "less")
+                yield (
+                    f"A search finds failures of {one} {more} often than of {other}: {interval(change, '+')} of the "
+                    f"seeds from which neither fails by itself (n={change.n})."
+                )
+        yield from unclear("how often a search finds a failure", changes)
 
     def change(self, pair: tuple[str, str]) -> Estimate:
         """Return the success rate of searches of a model less that of its control, interval paired.

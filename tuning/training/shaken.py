@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from pipelines.factorial_answers import FactorialAnswers, Response
-from pipelines.report import direction, interval
+from pipelines.report import clear, direction, interval
 from stages.metrics import Estimate
 from stages.metrics.factorial import combined
+from tuning.training.table import compared_rows, unclear
 
 UNIT = "a standard deviation of a channel's mean"
 
@@ -22,7 +23,7 @@ class Shaken:
         self.names = [cell.name for cell in answers.cells]
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return a row a model, with what it loses under shifts and in a random direction of the same norm."""
+        """Return a row a model, what it loses under shifts and in a random direction of that norm, and the changes."""
         answers = self.answers
         responses = {
             "unshifted": answers.named("unshifted"),
@@ -33,17 +34,20 @@ class Shaken:
             {"model": name} | {title: self._told(response, cell) for title, response in responses.items() if response}
             for cell, name in enumerate(self.names)
         ]
-        return {f"Seeds shaken: {answers.headline}": pd.DataFrame(rows)}
+        changes = compared_rows(self.pairs, self.change, "loses less by", digits=4)
+        return {f"Seeds shaken: {answers.headline}": pd.DataFrame(rows), f"Seeds shaken, for {UNIT}": changes}
 
     def sentences(self) -> Iterator[str]:
-        """Yield what each model that is compared loses less, or more, than its control."""
-        for one, other in self.pairs:
-            found = self.change((one, other))
-            more = direction(found, "less", "more")
-            yield (
-                f"Under shifts of the seed {one} loses {more} than {other}: {interval(found, '+', digits=4)} "
-                f"of {self.answers.headline} for {UNIT} (n={found.n})."
-            )
+        """Yield which models clearly lose less, or more, than their controls; then what is unclear."""
+        changes = {pair: self.change(pair) for pair in self.pairs}
+        for (one, other), found in changes.items():
+            if clear(found):
+                more = direction(found, "less", "more")
+                yield (
+                    f"Under shifts of the seed {one} loses {more} than {other}: {interval(found, '+', digits=4)} "
+                    f"of {self.answers.headline} for {UNIT} (n={found.n})."
+                )
+        yield from unclear("what they lose under shifts of the seed", changes)
 
     def change(self, pair: tuple[str, str]) -> Estimate:
         """Return the slope of a model less that of its control; above 0 it loses less."""

@@ -1,14 +1,18 @@
 """The table of what the models of a study draw, and how much some differ from others."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from typing import TypeAlias
 
 import pandas as pd
 
 from pipelines.quality import Place, Quality
 from pipelines.quality_answers import Cell, QualityAnswers
-from pipelines.report import interval
+from pipelines.report import clear, interval
 from stages.metrics import Estimate
+
+Pair: TypeAlias = tuple[str, str]
+"""The name of a model that is compared, and that of its control."""
 
 
 class Compared:
@@ -36,14 +40,19 @@ class Compared:
         return found
 
     def sentences(self) -> Iterator[str]:
-        """Yield in how many cells each model that is compared is better and worse than each control."""
+        """Yield in how many cells each model that is compared is better and worse than each control, where in any."""
+        alike = 0
         for one, other in self.pairs:
             changes = self.changes(one, other)
             better, worse = sum(e.high < 0 for e in changes), sum(e.low > 0 for e in changes)
-            yield (
-                f"{self.names[one]} less {self.names[other]}: the FID is lower in {better}, higher in {worse} of "
-                f"{len(changes)} cells (95 % intervals, each for itself)."
-            )
+            alike += not better + worse
+            if better + worse:
+                yield (
+                    f"{self.names[one]} less {self.names[other]}: the FID is lower in {better}, higher in {worse} of "
+                    f"{len(changes)} cells (95 % intervals, each for itself)."
+                )
+        if alike:
+            yield f"In {alike} of {len(self.pairs)} comparisons the FID differs clearly in no cell."
 
     def changes(self, model: int, control: int) -> list[Estimate]:
         """Return the differences in FID of a model to its control, cell by cell."""
@@ -69,3 +78,20 @@ class Compared:
 
 def _less(control: int, cell: Cell) -> Estimate:
     return cell.to_others[control]
+
+
+def compared_rows(
+    pairs: Iterable[Pair], change: Callable[[Pair], Estimate], title: str, digits: int = 2
+) -> pd.DataFrame:
+    """Return a row a comparison as people read it."""
+    found = {pair: change(pair) for pair in pairs}
+    return pd.DataFrame(
+        {"model": one, "control": other, title: interval(e, "+", digits=digits), "n": e.n}
+        for (one, other), e in found.items()
+    )
+
+
+def unclear(what: str, changes: Mapping[Pair, Estimate]) -> Iterator[str]:
+    """Yield one sentence on the comparisons that say nothing, unless all of them say something."""
+    if alike := sum(not clear(change) for change in changes.values()):
+        yield f"In {alike} of {len(changes)} comparisons {what} does not differ clearly; all are in the tables."

@@ -43,10 +43,10 @@ def page(spec: DistillationSpec) -> Page:
 
 
 def verdict(drawn: Compared, spec: DistillationSpec) -> str:
-    """Return one sentence: what the attack changes with the fewest calls, against as many plain updates."""
+    """Return one sentence: what the attack changes with the fewest calls, against the same updates without it."""
     sampler, calls = drawn.answers.sampler_names[0], min(spec.quality.nfe)
     change = drawn.change(spec.headline(), sampler, calls)
-    said = f"against as many plain updates, FID with {calls} calls {interval(change, '+')} (n={change.n})"
+    said = f"against the same updates without the attack, FID with {calls} calls {interval(change, '+')} (n={change.n})"
     if change.high < 0:
         return f"Adversarial distillation draws better: {said}."
     if change.low > 0:

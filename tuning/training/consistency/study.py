@@ -1,8 +1,8 @@
 """The question: what does adversarial distillation change that as much plain distillation does not.
 
 After "Better Adversarial Robustness" (arXiv:2502.17099), Sec. 4.2: one teacher has plain students, of as many
-minibatches and of as many updates as those under attack, and two under attack. All see the same latents, noise, time
-steps and guidance.
+minibatches and of as many updates as those under attack, two under attack, and for each of these one that makes the
+same updates on the same minibatches without the attack. All see the same latents, noise, time steps and guidance.
 """
 
 import shutil
@@ -24,7 +24,8 @@ from tuning.training.judged import TableSpec, cpus
 if TYPE_CHECKING:
     from pipelines.report import Page
 
-ORIENTATIONS: tuple[Literal["target", "both"], ...] = ("target", "both")
+Orientation = Literal["target", "both"]
+ORIENTATIONS: tuple[Orientation, ...] = ("target", "both")
 
 
 class Distilled(Spec):
@@ -110,20 +111,31 @@ class DistillationSpec(StudySpec):
         """Return every student by its name."""
         more, plain = self.attack.updates, self.student
         longer = {} if more == 1 else {f"plain, {more} x": stretched(plain, more)}
-        attacks = {f"adversarial, {way}": self.attack.model_copy(update={"orientation": way}) for way in ORIENTATIONS}
-        return {
-            "plain": plain,
-            **longer,
-            **{name: plain.model_copy(update={"perturbation": attack}) for name, attack in attacks.items()},
-        }
+        without = {self.unattacked(way): self._under(way, step=0.0) for way in ORIENTATIONS}
+        attacks = {f"adversarial, {way}": self._under(way) for way in ORIENTATIONS}
+        return {"plain": plain, **longer} | without | {"plain": plain} | attacks
+
+    def unattacked(self, way: Orientation) -> str:
+        """Return the name of the student that differs from one under attack in the attack alone."""
+        if way == "target" and self.attack.updates == 1:
+            return "plain"
+        return f"unattacked, {way}" + (f", {self.attack.updates} x" if self.attack.updates > 1 else "")
 
     def controls(self) -> tuple[tuple[str, str], ...]:
-        """Return which student is compared with which: those under attack with plain ones, counted both ways."""
+        """Return which student is compared with which: those under attack with the closest, then with plain ones."""
         plain = [name for name in self.students() if name.startswith("plain")]
-        return tuple((f"adversarial, {way}", other) for way in ORIENTATIONS for other in plain)
+        return tuple(
+            (f"adversarial, {way}", other)
+            for way in ORIENTATIONS
+            for other in dict.fromkeys((self.unattacked(way), *plain))
+        )
 
     def headline(self) -> tuple[str, str]:
-        """Return the comparison that the verdict rests on: with as many plain updates."""
+        """Return the comparison that the verdict rests on: with the same updates without the attack."""
+        return "adversarial, target", self.unattacked("target")
+
+    def plain(self) -> tuple[str, str]:
+        """Return the comparison with as many plain updates."""
         return [pair for pair in self.controls() if pair[0] == "adversarial, target"][-1]
 
     def tasks(self) -> dict[str, Distilled]:
@@ -131,6 +143,10 @@ class DistillationSpec(StudySpec):
         weights = fingerprint(f"zoo:{self.student.teacher}")
         where = {"weights": weights, "output": self.run.output, **self.run.placed()}
         return {name: Distilled(student=student, **where) for name, student in self.students().items()}
+
+    def _under(self, way: Orientation, **changes: float) -> ConsistencySpec:
+        attack = self.attack.model_copy(update={"orientation": way, **changes})
+        return self.student.model_copy(update={"perturbation": attack})
 
     @property
     @override

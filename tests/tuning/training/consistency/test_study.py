@@ -34,14 +34,30 @@ def point(task: Distilled) -> dict:
 def test_plain_students_match_those_under_attack_counted_both_ways(tmp_path):
     spec = study(tmp_path)
     students = spec.students()
-    assert list(students) == ["plain", "plain, 2 x", "adversarial, target", "adversarial, both"]
+    unattacked = [f"unattacked, {way}, 2 x" for way in ("target", "both")]
+    assert list(students) == ["plain", "plain, 2 x", *unattacked, "adversarial, target", "adversarial, both"]
     assert students["plain, 2 x"].loop.steps == 2 * students["plain"].loop.steps
     assert students["plain, 2 x"].loop.rate(2) == students["plain"].loop.rate(1)
     assert students["adversarial, both"].perturbation.orientation == "both"
-    assert len(spec.controls()) == 4
-    alone = study(tmp_path, attack={"passes": 2, "inner": "pgd"})
-    assert list(alone.students()) == ["plain", "adversarial, target", "adversarial, both"]
+    assert [pair for pair in spec.controls() if pair[0] == "adversarial, both"] == [
+        ("adversarial, both", other) for other in ("unattacked, both, 2 x", "plain", "plain, 2 x")
+    ]
+    assert spec.headline() == ("adversarial, target", "unattacked, target, 2 x")
+    assert spec.plain() == ("adversarial, target", "plain, 2 x")
     assert any("adversarial, both" in line and "2 minibatches, 4 updates, 4 passes" in line for line in spec.plan())
+
+
+def test_the_closest_control_differs_in_the_attack_alone(tmp_path):
+    spec = study(tmp_path)
+    for attacked, control in (pair for pair in spec.controls() if pair[1].startswith("unattacked")):
+        attack, none = (spec.students()[name].perturbation for name in (attacked, control))
+        assert none == attack.model_copy(update={"step": 0.0})
+
+
+def test_one_update_a_minibatch_without_attack_is_plain_distillation(tmp_path):
+    alone = study(tmp_path, attack={"passes": 2, "inner": "pgd"})
+    assert list(alone.students()) == ["plain", "unattacked, both", "adversarial, target", "adversarial, both"]
+    assert alone.headline() == alone.plain() == ("adversarial, target", "plain")
 
 
 def test_a_folder_is_named_by_what_is_learned_not_by_where(tmp_path):
@@ -49,7 +65,7 @@ def test_a_folder_is_named_by_what_is_learned_not_by_where(tmp_path):
     elsewhere = study(tmp_path, run={"output": str(tmp_path), "trials": {"cpus": 2}}).tasks()["plain"]
     assert (task.threads, elsewhere.threads) == (1, 2)
     assert task.folder == elsewhere.folder
-    assert len({one.folder for one in study(tmp_path).tasks().values()}) == 4
+    assert len({one.folder for one in study(tmp_path).tasks().values()}) == 6
 
 
 def test_a_killed_student_goes_on_as_it_was(tmp_path):

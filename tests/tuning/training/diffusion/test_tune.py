@@ -249,4 +249,4 @@ def test_the_packaged_search_is_planned():
     asked.check()
     lines = list(asked.plan())
     assert any(line.startswith("range      step") for line in lines)
-    assert "equal      500 updates each" in lines
+    assert "equal      250 updates each" in lines
