@@ -90,11 +90,11 @@ def quality(config: Config, overrides: Overrides = None) -> None:
 @app.command(name="plan")
 def plan_command(config: Config, overrides: Overrides = None) -> None:
     """Say what a config would do, what it would cost and what is done already; starts nothing."""
-    from pipelines import plan
+    from pipelines import cluster, plan
 
     question = resolve(config, overrides)
     found = asked_of_user(lambda: plan.plan(question))
-    for line in plan.lines(question, found):
+    for line in plan.lines(question, found, cluster.survey(question.spec.run.address)):
         console.print(masked(line), highlight=False, soft_wrap=True, markup=False)
 
 
@@ -159,7 +159,7 @@ def zoo_list() -> None:
 
 def run_question(name: str, config: str, overrides: list[str] | None) -> None:
     """Ask a question from start to end, and print its answer."""
-    from pipelines import ask, lease, plan, tracking
+    from pipelines import ask, lease, plan, rates, tracking
     from pipelines.progress import Watcher
     from pipelines.store import Store
 
@@ -180,7 +180,7 @@ def run_question(name: str, config: str, overrides: list[str] | None) -> None:
             asked = ask.ask(question, watch)
             ask.track(question, asked, late.open())
     if asked.swept:
-        plan.remember(question, asked.swept)
+        rates.remember(question, asked.swept)
     show(asked.page)
     console.print(f"\n{asked.page.verdict}", style="bold", markup=False, highlight=False)
     console.print(f"\nreport   {asked.report}\nsamples  {masked(question.spec.store)}", highlight=False, soft_wrap=True)

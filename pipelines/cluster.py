@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -21,6 +21,8 @@ from pipelines.room import shortage
 from pipelines.run import RunSpec
 
 NODES_WITHIN_S = 300
+SETTINGS = {"CPU": "cpus", "GPU": "gpus"}
+"""What Ray counts -> the setting that reserves it."""
 
 
 def connect(run: RunSpec, pipelines: Sequence[Pipeline]) -> None:
@@ -131,44 +133,82 @@ def quiet(limit_s: float | None = None) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it says of a failure comes as our own sentence
 
 
+def survey(setting: str) -> list[joining.Resources]:
+    """Return the resources of all nodes that a running Ray has or may get; none where a command starts its own.
+
+    Raises `UserError` where none answers.
+    """
+    if (address := joining.address(setting)) == "local":
+        return []
+    import ray
+
+    join(address)
+    try:
+        return joining.nodes(alive())
+    finally:
+        ray.shutdown()
+
+
 def computes(pipeline: Pipeline, run: RunSpec) -> list[Compute]:
-    """Return what all pools of a pipeline, and parts, are given."""
+    """Return what all pools of a pipeline, and parts, are given, or need at least where they fit themselves."""
     pools = [pool.compute for pool in pipeline.pools(run.layout)]
-    return pools + ([run.measure.model_copy(update={"actors": run.parts})] if run.parts else [])
+    if run.pools == "fitted":
+        pools = [compute.of(1, sorted({*compute.places})) for compute in pools]
+    return pools + ([run.measure.of(run.parts)] if run.parts else [])
 
 
 def reserved(pipeline: Pipeline, run: RunSpec) -> tuple[float, float]:
     """Return the CPUs and GPUs that all pools of a pipeline, and parts, hold at once, and one CPU for reading."""
     pools = computes(pipeline, run)
-    cpus = sum(c.actors * c.cpus for c in pools if not c.gpus)
-    return cpus + 1, sum(c.actors * c.gpus for c in pools)
+    cpus = sum(c.count * c.cpus for c in pools if not c.gpus)
+    return cpus + 1, sum(c.count * c.gpus for c in pools)
 
 
-def refuse_impossible(pipeline: Pipeline, run: RunSpec, nodes: Sequence[Mapping[str, float]]) -> None:
+def refuse_impossible(pipeline: Pipeline, run: RunSpec, nodes: Sequence[joining.Resources]) -> None:
     """Raise `UserError` where nodes of these resources can never hold all pools at once: Ray would wait for ever."""
-    for name, needed, setting in zip(("CPU", "GPU"), reserved(pipeline, run), ("cpus", "gpus"), strict=True):
-        have = [node.get(name, 0.0) for node in nodes]
-        pools = describe(pipeline, run)
-        remedy = f"lower run.generate.actors, run.generate.{setting} or run.measure.{setting}, or add nodes"
-        if needed > sum(have) + 1e-9:
+    pools, wanted = describe(pipeline, run), computes(pipeline, run)
+    for name, needed in zip(SETTINGS, reserved(pipeline, run), strict=True):
+        if needed > (have := sum(node.get(name, 0.0) for node in nodes)) + 1e-9:
             raise UserError(
                 f"{pipeline.name}: expected a cluster with at least {needed:g} {name}s for {pools}, "
-                f"found {sum(have):g}; {remedy}"
+                f"found {have:g}; {remedy(name)}"
             )
-        if short := shortage(sizes(pipeline, run, setting), have, 1.0 if name == "GPU" else math.inf):
-            raise UserError(
-                f"{pipeline.name}: expected nodes with room for {pools}, but of {short.needed} times {short.size:g} "
-                f"{name}s only {short.room} fit nodes of {listed(have)}; {remedy}"
-            )
+        reading = Counter[float]({1.0: 1} if name == "CPU" else {})
+        refuse_shortage(
+            f"{pipeline.name}: expected nodes with room for {pools}", name, reading + sizes(wanted, name), nodes
+        )
+    for kind in dict.fromkeys(place for compute in wanted for place in compute.places):
+        there = [node for node in nodes if joining.accelerator(node) == kind]
+        where = f"{pipeline.name}: expected nodes with accelerator {kind} and room for {pools}"
+        if not there:
+            raise UserError(f"{where}, found {accelerators(nodes)}; change run.generate.kinds or run.measure.kinds")
+        for name in SETTINGS:
+            refuse_shortage(where, name, sizes(wanted, name, kind), there)
 
 
-def sizes(pipeline: Pipeline, run: RunSpec, setting: str) -> dict[float, int]:
-    """Return how many actors of each size all pools of a pipeline, and parts, hold at once; reading takes a CPU."""
-    found = Counter[float]({1.0: 1} if setting == "cpus" else {})
-    for compute in computes(pipeline, run):
-        if bool(compute.gpus) == (setting == "gpus"):
-            found[getattr(compute, setting)] += compute.actors
-    return dict(found)
+def refuse_shortage(where: str, name: str, actors: Mapping[float, int], nodes: Sequence[joining.Resources]) -> None:
+    """Raise `UserError` where nodes do not have the CPUs, or GPUs, for so many actors of each size."""
+    have = [node.get(name, 0.0) for node in nodes]
+    if short := shortage(actors, have, 1.0 if name == "GPU" else math.inf):
+        raise UserError(
+            f"{where}, but of {short.needed} times {short.size:g} {name}s only {short.room} fit nodes of "
+            f"{listed(have)}; {remedy(name)}"
+        )
+
+
+def sizes(computes: Iterable[Compute], name: str, kind: str | None = None) -> Counter[float]:
+    """Return how many actors of each number of CPUs, or GPUs, there are at once; of one kind, or all."""
+    found = Counter[float]()
+    for compute in computes:
+        if bool(compute.gpus) == (name == "GPU"):
+            found[getattr(compute, SETTINGS[name])] += compute.count if kind is None else compute.places.count(kind)
+    return +found
+
+
+def remedy(name: str) -> str:
+    """Return what to do where there are too few CPUs or GPUs."""
+    setting = SETTINGS[name]
+    return f"lower run.generate.actors, run.generate.{setting} or run.measure.{setting}, or add nodes"
 
 
 def listed(amounts: Sequence[float]) -> str:
@@ -176,9 +216,23 @@ def listed(amounts: Sequence[float]) -> str:
     return ", ".join(f"{count} x {amount:g}" for amount, count in sorted(Counter(amounts).items()))
 
 
+def accelerators(nodes: Iterable[joining.Resources]) -> str:
+    """Return the accelerators of nodes in words."""
+    found = Counter(joining.accelerator(node) or "no accelerator" for node in nodes)
+    return ", ".join(f"{count} x {kind}" for kind, count in sorted(found.items())) or "no nodes"
+
+
 def describe(pipeline: Pipeline, run: RunSpec) -> str:
     """Return the pools in words."""
-    return ", ".join(f"{p.compute.actors} x ({p.name}: {amount(p.compute)})" for p in pipeline.pools(run.layout))
+    return ", ".join(f"{numbers(p.compute, run)} x ({p.name}: {amount(p.compute)})" for p in pipeline.pools(run.layout))
+
+
+def numbers(compute: Compute, run: RunSpec) -> str:
+    """Return how many actors a pool has, in words."""
+    if run.pools == "fitted":
+        return "as many as fit"
+    kinds = ", ".join(f"{kind.actors} on {kind.accelerator}" for kind in compute.kinds)
+    return f"{compute.count} ({kinds})" if kinds else f"{compute.count}"
 
 
 def amount(compute: Compute) -> str:

@@ -55,6 +55,7 @@ TRAVELLING = {field.name: field.type for field in SAMPLE} | {
     "image": PIXELS,
     "png": pa.binary(),
     "render": pa.int64(),
+    "took": pa.string(),
 }
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,25 +82,41 @@ def pooled(
     batch_size: int,
     tries: int = TRIES_AFTER_A_CRASH,
 ) -> "Dataset":
-    """Return the data set mapped over a pool of actors of fixed size.
+    """Return the data set mapped over a pool of actors of fixed size, each of which takes the next batch when it can.
 
     A batch whose process dies is tried so many times more, then the run fails: endless restarts would hide rows that
     always crash. -1: without end, for a worker that counts deaths itself.
+    Raises RuntimeError within an actor or trial.
     """
     from ray.data import ActorPoolStrategy
 
+    refuse_within_actor()
+    accelerators = cycle(compute.places)
     with warnings.catch_warnings():
-        # Ray has no other way yet to bound the tries of an actor's task.
-        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        # Ray has no other way yet to bound the tries of an actor's task, nor to tell the actors of one pool apart.
+        warnings.filterwarnings("ignore", message="`ray_remote_args(_fn)?` is deprecated")
         return dataset.map_batches(
             Pooled,
             fn_constructor_args=(Path.cwd(), worker, *arguments),
             batch_size=batch_size,
             batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=compute.actors),
-            # Ray advises against reserving both for one actor.
+            compute=ActorPoolStrategy(size=compute.count),
+            # Called for one actor after the other.
+            ray_remote_args_fn=(lambda: {"accelerator_type": next(accelerators)}) if compute.kinds else None,
+            # Ray advises against reserving both for one actor, but would add a CPU to a GPU unless told not to.
             num_gpus=compute.gpus or None,
-            num_cpus=None if compute.gpus else compute.cpus,
+            num_cpus=0 if compute.gpus else compute.cpus,
             max_restarts=-1,
             max_task_retries=tries,
+        )
+
+
+def refuse_within_actor() -> None:
+    """Raise RuntimeError in an actor: it holds CPUs that its data set might wait for, as Ray Tune's trials do."""
+    import ray
+
+    if ray.get_runtime_context().get_actor_id():
+        raise RuntimeError(
+            "data set: expected to be run by a command, found one within an actor or trial, where it could wait "
+            "without end for the CPUs that this one holds; call the stages there, or ask once the trials are done"
         )

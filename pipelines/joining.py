@@ -18,6 +18,8 @@ OUTPUT = "SEEDQUAKE_OUTPUT"
 """Where results go unless `run.output` says."""
 
 Resources: TypeAlias = Mapping[str, float]
+ACCELERATOR = "accelerator_type:"
+"""How the resource of a node starts by which Ray names its accelerator."""
 
 
 class NodeType(BaseModel):
@@ -78,6 +80,11 @@ def nodes(present: Iterable[Resources]) -> list[Resources]:
         for name, kind in found.available_node_types.items():
             workers += [kind.resources] * kind.max_workers if name != found.head_node_type else []
     return [node for node in present if not workers or "node:__internal_head__" in node] + workers
+
+
+def accelerator(node: Resources) -> str:
+    """Return Ray's name of a node's accelerator; empty where it has none."""
+    return next((name.removeprefix(ACCELERATOR) for name in node if name.startswith(ACCELERATOR)), "")
 
 
 def launched() -> Launched | None:

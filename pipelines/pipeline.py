@@ -1,5 +1,6 @@
 """What runs, with what, where: a list of steps, checked from first to last before any actor starts."""
 
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pipelines.columns import pack, unpack
 from pipelines.compute import ONE_ACTOR, Compute
 from pipelines.crashes import Care, Careful
 from pipelines.flow import pooled
+from pipelines.pace import TOOK, Clock
 from stages.base import AnyStage, Batch, Spec
 
 if TYPE_CHECKING:
@@ -44,24 +46,35 @@ class Pool:
     @property
     def name(self) -> str:
         """Return the names of the steps."""
-        return " + ".join(step.name for step in self.steps)
+        return named(self.steps)
 
 
 class Worker:
     """The actor of a pool: builds its stages once, then applies them to every batch.
 
-    Within an actor it is given `care`, by which it finds rows that end its process.
+    Within an actor it is given `care`, by which it finds rows that end its process, and notes how long they take it.
     """
 
     def __init__(self, steps: tuple[Step, ...], keep: tuple[str, ...], care: Care | None = None) -> None:
         self.stages = [step.stage(step.spec) for step in steps]
         self.keep = keep
         self.apply = applied if care is None else Careful(care)
+        self.clock = None if care is None else Clock(named(steps))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Return the rows with every stage applied, or only the columns in `keep`."""
+        start = time.perf_counter()
         batch = self.apply(self.stages, unpack(rows))
-        return pack({name: batch[name] for name in self.keep or batch})
+        kept = {name: batch[name] for name in self.keep or batch}
+        if self.clock is None:
+            return pack(kept)
+        before = {TOOK: batch[TOOK]} if TOOK in batch else {}
+        return pack(self.clock.noted(kept | before, time.perf_counter() - start))
+
+
+def named(steps: Iterable[Step]) -> str:
+    """Return the names of steps that share actors."""
+    return " + ".join(step.name for step in steps)
 
 
 def applied(stages: Sequence[AnyStage], batch: Batch) -> Batch:
@@ -100,7 +113,7 @@ class Pipeline:
         """Return the pools of a layout: one for all steps, or one for each step that asks for one."""
         asking = [step.compute for step in self.steps if step.compute]
         if layout == "fused":
-            return [Pool(self.steps, max(asking, key=lambda c: (c.gpus, c.actors * c.cpus)))]
+            return [Pool(self.steps, max(asking, key=lambda c: (c.gpus, c.count * c.cpus)))]
         starts = [i for i, step in enumerate(self.steps) if step.compute]
         groups = [self.steps[i:j] for i, j in zip(starts, [*starts[1:], len(self.steps)], strict=True)]
         return [Pool(group, compute) for group, compute in zip(groups, asking, strict=True)]
@@ -121,8 +134,7 @@ class Pipeline:
         pools = self.pools(layout)
         for pool in pools:
             keep = self.keep if pool is pools[-1] else ()
-            actors = min(pool.compute.actors, max(1, batches)) if batches is not None else pool.compute.actors
-            compute = pool.compute.model_copy(update={"actors": actors})
+            compute = pool.compute if batches is None else pool.compute.at_most(max(1, batches))
             care = Care(uuid.uuid4().hex, limit_s)
             # Without end: the worker itself counts the deaths over a batch.
             dataset = pooled(dataset, Worker, (pool.steps, keep, care), compute, batch_size, tries=-1)

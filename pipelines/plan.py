@@ -1,23 +1,28 @@
 """What a command would do, without starting anything."""
 
-import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipelines import joining
-from pipelines.cluster import amount, reserved
+from pipelines.cluster import amount, numbers, refuse_impossible, reserved
+from pipelines.compute import Compute
 from pipelines.config import UserError
-from pipelines.question import AnyQuestion, Draw
+from pipelines.fitting import fitted
+from pipelines.pipeline import Pipeline
+from pipelines.question import AnyQuestion
+from pipelines.rates import rate_key, rates_of, read_rates
 from pipelines.rows import done
+from pipelines.run import RunSpec
 from pipelines.save import SAMPLES
 from pipelines.store import Store
-from pipelines.sweep import Swept, unmeasured
+from pipelines.sweep import unmeasured
 
 UNKNOWN = "not known before a first run; try seeds.count=1"
 
@@ -41,7 +46,7 @@ class Plan:
 def plan(question: AnyQuestion) -> Plan:
     """Return the plan of a question; reads the store, starts nothing."""
     store = Store(question.spec.store)
-    rates = read_rates(question)
+    rates = read_rates(question.spec.run.output)
     rows = stored = again = 0
     seconds = 0.0
     for draw in question.draws:
@@ -56,8 +61,8 @@ def plan(question: AnyQuestion) -> Plan:
     return Plan(rows, stored, again, seconds, todo * bytes_per_row(store) if todo else 0.0, weights(question))
 
 
-def lines(question: AnyQuestion, found: Plan) -> Iterator[str]:
-    """Yield the plan as text."""
+def lines(question: AnyQuestion, found: Plan, nodes: Sequence[joining.Resources] = ()) -> Iterator[str]:
+    """Yield the plan as text; `nodes`: of a running Ray, if any."""
     run, pipeline = question.spec.run, question.draws[0].generation
     yield f"question   {question.spec.question}, {question.spec.name}, {question.spec.identity()}"
     yield from dict.fromkeys(f"model      {draw.grid.model}, weights {draw.grid.revision}" for draw in question.draws)
@@ -69,9 +74,11 @@ def lines(question: AnyQuestion, found: Plan) -> Iterator[str]:
         yield f"  {step.name:13} {what}"
     cpus, gpus = reserved(pipeline, run)
     for pool in pipeline.pools(run.layout):
-        yield f"pool       {pool.compute.actors} x ({pool.name}), {amount(pool.compute)} each"
+        yield f"pool       {numbers(pool.compute, run)} x ({pool.name}), {amount(pool.compute)} each"
     yield f"ray        {joining.described(run.address)}"
-    yield f"reserves   {cpus:g} CPU, {gpus:g} GPU, batches of {run.batch_size}"
+    yield from advice(question, nodes)
+    least = "at least " if run.pools == "fitted" else ""
+    yield f"reserves   {least}{cpus:g} CPU, {gpus:g} GPU, batches of {run.batch_size}"
     yield f"rows       {found.rows}, in the store {found.stored}, to draw {found.rows - found.stored}"
     if found.again:
         yield f"           {found.again} in the store were drawn without being watched, and are drawn again"
@@ -79,6 +86,53 @@ def lines(question: AnyQuestion, found: Plan) -> Iterator[str]:
     yield f"time       {duration(found.seconds)}"
     yield f"disk       {size(found.disk_bytes)}, {room(question.spec.store)}"
     yield f"weights    {size(found.weights_bytes)} to load in each pool that uses them, before activations"
+
+
+def advice(question: AnyQuestion, nodes: Sequence[joining.Resources]) -> Iterator[str]:
+    """Yield what the nodes of a running Ray hold, as settings to copy."""
+    draw = question.draws[0]
+    pipeline, run = draw.generation, draw.run
+    if not nodes:
+        yield "fits       run.pools=fitted takes what this machine has, once Ray has started"
+        return
+    yield f"nodes      {described(nodes)}"
+    if said := refusal(pipeline, run, nodes):
+        yield f"refused    {said}"
+    if refusal(pipeline, run.model_copy(update={"pools": "fitted"}), nodes):
+        return
+    pools, rates = pipeline.pools(run.layout), rates_of(draw)
+    fits = fitted(run, pools, nodes, rates)
+    measure = f" {setting('run.measure', fits.measure)}" if run.layout == "staged" else ""
+    yield f"fits       {setting('run.generate', fits.generate)}{measure}; run.pools=fitted takes it by itself"
+    names = {pool.name for pool in pools}
+    for (pool, accelerator), rate in sorted(rates.items()):
+        if pool in names:
+            yield f"           {rate:.3g} rows/s an actor of {pool}, on {accelerator or 'no accelerator'}"
+    if unknown := sorted(names - {pool for pool, _ in rates}):
+        yield f"           not known before a first run in this layout: the rate of {', '.join(unknown)}"
+
+
+def refusal(pipeline: Pipeline, run: RunSpec, nodes: Sequence[joining.Resources]) -> str:
+    """Return why nodes can never hold the pools of a pipeline; empty where they may."""
+    try:
+        refuse_impossible(pipeline, run, nodes)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def described(nodes: Sequence[joining.Resources]) -> str:
+    """Return nodes in words, equal ones together."""
+    each = [(joining.accelerator(n) or "no accelerator", n.get("CPU", 0.0), n.get("GPU", 0.0)) for n in nodes]
+    return "; ".join(f"{count} x {a}, {c:g} CPU, {g:g} GPU" for (a, c, g), count in sorted(Counter(each).items()))
+
+
+def setting(name: str, compute: Compute) -> str:
+    """Return the number of actors of a pool as the command line takes it."""
+    if not compute.kinds:
+        return f"{name}.actors={compute.actors}"
+    kinds = ", ".join(f"{{accelerator: {kind.accelerator}, actors: {kind.actors}}}" for kind in compute.kinds)
+    return f'"{name}.kinds=[{kinds}]"'
 
 
 def refuse(question: AnyQuestion, found: Plan) -> None:
@@ -102,33 +156,6 @@ def refuse_unwritable(output: str) -> None:
         raise UserError(
             f"run.output: expected a folder to write to, but {output} cannot be written: {error.strerror}"
         ) from None
-
-
-def remember(question: AnyQuestion, swept: Swept) -> None:
-    """Keep the measured rates for the next plan."""
-    measured = zip(question.draws, swept.rates or (swept.rate,), strict=True)
-    known = {rate_key(draw): round(rate, 3) for draw, rate in measured if swept.drawn and np.isfinite(rate)}
-    if not known:
-        return
-    text = json.dumps(read_rates(question) | known, indent=1)
-    (Path(question.spec.run.output) / "rates.json").write_text(text, encoding="utf-8")
-
-
-def read_rates(question: AnyQuestion) -> dict[str, float]:
-    """Return images per second by `rate_key`, as earlier runs measured them."""
-    try:
-        text = (Path(question.spec.run.output) / "rates.json").read_text(encoding="utf-8")
-        return {str(key): float(rate) for key, rate in json.loads(text).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
-
-
-def rate_key(draw: Draw) -> str:
-    """Return what a rate depends on."""
-    run = draw.run
-    where = f"{run.layout} {run.generate.canonical()} batch {run.batch_size} {run.device}"
-    watched = " watched" if any(measure.draws for measure in draw.measures) else ""
-    return f"{draw.grid.model} {draw.grid.revision} {draw.grid.samplers[0]} {where}{watched}"
 
 
 def bytes_per_row(store: Store) -> float:

@@ -16,6 +16,7 @@ from pipelines.compute import Compute
 from pipelines.config import UserError
 from pipelines.flow import numbered
 from pipelines.grid import Grid
+from pipelines.pace import TOOK, Pace
 from pipelines.pipeline import Layout, Pipeline
 from stages.base import Batch, Spec
 
@@ -45,6 +46,11 @@ class RunSpec(Spec):
     batch_size: int = Field(32, ge=1, le=4096, description="Images drawn together; also the unit of retry.")
     generate: Compute = Field(Compute(), description="The pool that draws; in the fused layout the only one.")
     measure: Compute = Field(Compute(cpus=0.5), description="The pool of each measuring stage in the staged layout.")
+    pools: Literal["given", "fitted"] = Field(
+        "given",
+        description="given: as many actors as generate and measure say. fitted: as many as the cluster holds, in the "
+        "staged layout balanced by measured rates.",
+    )
     parts: int | None = Field(
         None,
         ge=1,
@@ -91,6 +97,8 @@ class Tally:
     """Rows in that batch."""
     reason: str | None = None
     """Why the first failed row failed."""
+    pace: Pace = field(default_factory=Pace)
+    """How fast actors were."""
 
     def add(self, batch: Batch) -> None:
         """Count one finished batch."""
@@ -142,6 +150,7 @@ def execute(
     count = math.ceil(todo / run.batch_size)
     dataset = pipeline(rows, run.layout, run.batch_size, count, run.batch_timeout_s)
     for batch in batches(dataset, pipeline.name):
+        tally.pace.add(batch.pop(TOOK))
         keep(batch)
         tally.add(batch)
         watch(tally)

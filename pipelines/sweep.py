@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.fitting import sized
 from pipelines.grid import Grid
 from pipelines.hosting import hosted_parts
 from pipelines.measure import Measure
+from pipelines.pace import Pace
 from pipelines.pipeline import Pipeline
 from pipelines.question import AnyQuestion, Draw
 from pipelines.rows import done, images, lacking, measured, others
@@ -42,6 +44,8 @@ class Swept:
     """Images of the whole grid that adaptive sampling did not need."""
     rates: tuple[float, ...] = ()
     """Images per second of each draw, where there are several."""
+    paces: tuple[Pace, ...] = ()
+    """Of the actors of each draw."""
 
 
 def sweep(question: AnyQuestion, watch: Watch) -> Swept:
@@ -52,7 +56,7 @@ def sweep(question: AnyQuestion, watch: Watch) -> Swept:
         store.recover(table)
     parts = []
     for plain in question.draws:
-        with hosted_parts(plain) as draw:
+        with hosted_parts(sized(plain)) as draw:
             parts.append(swept(question, draw, store, named(question, watch, draw)))
     for table in tables:
         store.compact(table)
@@ -82,6 +86,7 @@ def swept(question: AnyQuestion, draw: Draw, store: Store, watch: Watch) -> Swep
         rate=max(tallies, key=lambda t: t.done).rate,
         first_row=tallies[0].first_row,
         saved=len(draw) - drawn - reused,
+        paces=(sum((t.pace for t in tallies), Pace()),),
     )
 
 
@@ -113,6 +118,7 @@ def together(parts: Sequence[Swept]) -> Swept:
         first_row=drawn[0].first_row,
         saved=sum(p.saved for p in parts),
         rates=tuple(p.rate for p in parts),
+        paces=tuple(pace for p in parts for pace in p.paces),
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.columns import pack, unpack
-from pipelines.compute import Compute
+from pipelines.compute import Compute, Kind
 from pipelines.pipeline import Pipeline, Step, Worker
 from stages.base import Spec, objects
 from tests.pipelines.toys import Brightness, Draw, ToySpec
@@ -44,6 +44,15 @@ def test_pools_of_both_layouts():
     fused, staged = pipeline.pools("fused"), pipeline.pools("staged")
     assert [(p.name, p.compute.actors) for p in fused] == [("Draw + Draw + Brightness", 3)]
     assert [(p.name, p.compute.actors) for p in staged] == [("Draw + Draw", 3), ("Brightness", 1)]
+
+
+def test_no_pool_is_larger_than_it_may_be():
+    """Of several kinds the first stay."""
+    assert [Compute(actors=5).at_most(n).count for n in (1, 5, 7)] == [1, 5, 5]
+    mixed = Compute(gpus=1, kinds=(Kind(accelerator="A100", actors=2), Kind(accelerator="H200", actors=3)))
+    assert mixed.places == ["A100", "A100", "H200", "H200", "H200"]
+    assert [mixed.at_most(n).places for n in (1, 3, 9)] == [mixed.places[:1], mixed.places[:3], mixed.places]
+    assert mixed.count == mixed.at_most(9).count == 5
 
 
 def test_a_worker_applies_every_step_and_keeps_what_it_is_told():

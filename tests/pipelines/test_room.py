@@ -1,13 +1,14 @@
 """Room: what is refused cannot be placed, and what sums alone would let pass is refused."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.cluster import refuse_impossible
-from pipelines.compute import Compute
+from pipelines.compute import Compute, Kind
 from pipelines.config import UserError
 from pipelines.pipeline import Pipeline, Step
 from pipelines.room import Shortage, shortage, slots
@@ -72,6 +73,34 @@ def test_actors_that_no_node_holds_are_refused(compute: Compute, nodes: list[dic
     steps = Step(Draw, ToySpec(), compute), Step(Brightness, Spec(), None)
     with pytest.raises(UserError, match=said):
         refuse_impossible(Pipeline("toys", *steps), RunSpec(), nodes)
+
+
+A100, H200 = ({"CPU": 8.0, "GPU": 2.0, f"accelerator_type:{name}": 1.0} for name in ("A100", "H200"))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "pools", "said"),
+    [
+        ({"A100": 2, "H200": 2}, "given", None),
+        ({"A100": 1, "H200": 9}, "fitted", None),
+        (
+            {"H300": 1},
+            "fitted",
+            "accelerator H300 and room for as many as fit x .*, found 1 x A100, 1 x H200, 1 x no acc",
+        ),
+        (
+            {"A100": 1, "H300": 1},
+            "given",
+            r"accelerator H300 and room for 2 \(1 on A100, 1 on H300\) x \(Draw: 1 GPU\)",
+        ),
+        ({"A100": 1, "H200": 3}, "given", "accelerator H200 .* of 3 times 1 GPUs only 2 fit nodes of 1 x 2; lower"),
+    ],
+)
+def test_kinds_of_nodes_that_are_not_there_are_named(kinds: dict[str, int], pools: str, said: str | None):
+    compute = Compute(gpus=1, kinds=tuple(Kind(accelerator=name, actors=count) for name, count in kinds.items()))
+    pipeline, run = Pipeline("toys", Step(Draw, ToySpec(), compute)), RunSpec.model_validate({"pools": pools})
+    with nullcontext() if said is None else pytest.raises(UserError, match=said):
+        refuse_impossible(pipeline, run, [{"CPU": 4.0}, A100, H200])
 
 
 def test_parts_need_room_too():
