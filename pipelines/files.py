@@ -15,8 +15,8 @@ from typing_extensions import override
 from pipelines.config import UserError, one_line
 from pipelines.entries import Entry, Source, Span, limited
 from pipelines.pictures import MAX_BYTES, SUFFIXES
-from pipelines.storage import filesystem
 from stages.base import digest
+from stages.storage import filesystem
 
 
 class File(NamedTuple):

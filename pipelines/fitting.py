@@ -118,10 +118,12 @@ class Fitting:
         return known.get(accelerator, min(known.values(), default=1.0))
 
     def spread(self, compute: Compute) -> Compute:
-        """Return what the pool that draws is given: by kind of GPU, fastest first, where there are several."""
+        """Return what the pool that draws is given: on several kinds of GPU by kind, fastest first, then by name."""
         places, name = self.places[0], self.pools[0].name
         several = compute.gpus and len(places) > 1 and "" not in places
-        order = sorted(places, key=lambda place: -self.rate_at(name, place)) if several or compute.kinds else []
+        order = (
+            sorted(places, key=lambda place: (-self.rate_at(name, place), place)) if several or compute.kinds else []
+        )
         return compute.of(max(1, places.total()), (place for place in order for _ in range(places[place])))
 
     def fewest(self, compute: Compute, numbers: Iterable[int]) -> Compute:

@@ -1,16 +1,17 @@
 """Build an index of references: a source's pictures, embedded by a pool of actors, resumed where it was stopped."""
 
 import json
-import os
-import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from pydantic import Field, JsonValue
 
@@ -21,22 +22,26 @@ from pipelines.config import UserError
 from pipelines.entries import Source, Span
 from pipelines.flow import loaded, pooled
 from pipelines.masking import masked
-from pipelines.pieces import EmbedPieces, Key, Parts, read_pieces
+from pipelines.pieces import EmbedPieces, Key, Parts, is_aside, read_pieces, whole
 from pipelines.pipeline import Pipeline, Step
-from pipelines.run import RunSpec, Tally, batches
+from pipelines.run import RunFailed, RunSpec, Tally, batches
 from pipelines.sources import parse
+from pipelines.store import AT_ONCE
 from stages.base import Batch, Spec, digest, objects
 from stages.embed import Embed, EmbedSpec
 from stages.models.descriptors.spec import score_name
 from stages.models.source import fingerprint
 from stages.neighbours.manifest import NAME, Manifest, read_manifest
 from stages.neighbours.writer import Writer
+from stages.storage import below, filesystem, put, read
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
 FEW = 3
 """So many entries may be in quarantine whatever the share."""
+LISTED_S = 30.0
+"""How long a listing may lack what was published before it."""
 ITEMS = pa.schema(
     [
         ("item", pa.int64()),
@@ -56,7 +61,7 @@ class BuildSpec(Spec):
     """What an index is built from, and where it is built."""
 
     source: str = Field(min_length=1, description="Pictures: a path, a pattern, hf://, s3://, gs://, store:, world:.")
-    output: str = Field(min_length=1, description="Folder of the index, on a disk that all nodes share.")
+    output: str = Field(min_length=1, description="Folder of the index, which all nodes share, or its URI.")
     embed: EmbedSpec = Field(description="The descriptor.")
     stored: Literal["float16", "float32"] = Field("float16", description="Number format of the stored vectors.")
     limit: int | None = Field(None, ge=1, description="Take the first so many entries; null takes all.")
@@ -90,51 +95,52 @@ class Built:
 
 def build(spec: BuildSpec, watch: Callable[[str, Tally], None], announce: Callable[[str], None]) -> Built:
     """Build an index, or go on with one; raises `UserError` and `RunFailed`."""
-    if "://" in spec.output:
-        raise UserError(f"index: expected a folder on a disk that all nodes share, found {spec.output}; copy it later")
-    folder = Path(spec.output)
     told: dict[str, JsonValue] = {
         **spec.settings(), "score": score_name(spec.embed), "weights": fingerprint(spec.embed.model, "descriptor")
     }  # fmt: skip
-    if (folder / NAME).is_file():
-        manifest = read_manifest(folder)
-        refuse_others(folder, told)
-        return Built(manifest, new=False)
+    fs, root = filesystem(spec.output)
+    if is_file(fs, f"{root}/{NAME}"):
+        refuse_others(spec.output, told)
+        return Built(read_manifest(spec.output), new=False)
     source = parse(spec.source, spec.column)
     spans = source.spans(spec.piece_rows, spec.limit)
     if not spans:
         raise UserError(f"source {spec.source}: expected at least one picture, found none")
-    begin(folder, told | {"listing": source.listing()})
+    begin(spec.output, told | {"listing": source.listing()})
     embed(spec, source, spans, watch, announce)
     announce("writing the shards")
-    return Built(finish(spec, told), new=True)
+    return Built(finish(spec, told, {span.number for span in spans}), new=True)
 
 
-def begin(folder: Path, told: dict[str, JsonValue]) -> None:
+def begin(place: str, told: dict[str, JsonValue]) -> None:
     """Write down what is being built, or check that the same is."""
-    if (folder / "build.json").is_file():
-        refuse_others(folder, told)
+    fs, root = filesystem(place)
+    if is_file(fs, f"{root}/build.json"):
+        refuse_others(place, told)
         return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"index {folder}: expected an empty folder or one of an index, found other files; name another")
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / ".build.json"
-    aside.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, folder / "build.json")  # noqa: PTH105  as everywhere
+    if any(not is_aside(info.path) for info in fs.get_file_info(pafs.FileSelector(root, allow_not_found=True))):
+        raise UserError(f"index {place}: expected an empty folder or one of an index, found other files; name another")
+    put(fs, f"{root}/build.json", f"{json.dumps(told, indent=2)}\n".encode())
 
 
-def refuse_others(folder: Path, told: dict[str, JsonValue]) -> None:
+def is_file(fs: pafs.FileSystem, path: str) -> bool:
+    """Whether there is a file."""
+    return fs.get_file_info(path).type == pafs.FileType.File
+
+
+def refuse_others(place: str, told: dict[str, JsonValue]) -> None:
     """Raise `UserError` where the folder holds, or is to hold, something else."""
+    fs, root = filesystem(place)
     try:
-        begun = json.loads((folder / "build.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        begun = json.loads(read(fs, f"{root}/build.json").to_pybytes())
+    except (FileNotFoundError, ValueError):
         raise UserError(
-            f"index {folder}: expected build.json, found none that can be read; name another folder"
+            f"index {place}: expected build.json, found none that can be read; name another folder"
         ) from None
     for name, value in told.items():
         if begun.get(name) != value:
             raise UserError(
-                f"index {folder}: expected {name} {json.dumps(begun.get(name))} as it was begun, "
+                f"index {place}: expected {name} {json.dumps(begun.get(name))} as it was begun, "
                 f"found {json.dumps(value)}; name another folder"
             )
 
@@ -149,29 +155,32 @@ def embed(
     """Embed and publish the pieces that are not published yet."""
     parts = Parts(folder_of_parts(spec))
     parts.sweep()
-    done, whole = parts.published(), parts.whole()
-    todo = [span for span in spans if span.number not in whole]
+    done = parts.published()
+    finished = whole(done)
+    todo = [span for span in spans if span.number not in finished]
     if not todo:
         return
     announce("starting Ray and loading the descriptor")
     pipeline = Pipeline("index", Step(Embed, spec.embed, spec.compute))
-    cluster.connect(RunSpec(address=spec.address, output=spec.output, generate=spec.compute), [pipeline])
-    tally = Tally(expected(todo, done))
+    output = gettempdir() if "://" in spec.output else spec.output  # of an index behind a URI nothing stays here
+    cluster.connect(RunSpec(address=spec.address, output=output, generate=spec.compute), [pipeline])
+    tally = Tally(expected(parts, todo, done))
     counted = "entries" if all(span.rows for span in todo) else "last"
     for batch in batches(pieces(spec, source, todo, done), "index"):
-        tally.add(finished(batch, counted))
+        tally.add(counts(batch, counted))
         watch(f"embedding {source.unit}", tally)
 
 
-def expected(todo: Sequence[Span], done: Mapping[Key, Path]) -> int:
+def expected(parts: Parts, todo: Sequence[Span], done: Mapping[Key, str]) -> int:
     """Return how many pictures there are to embed, or how many files where only reading them tells."""
     if not all(span.rows for span in todo):
         return len(todo)
     numbers = {span.number for span in todo}
-    return sum(span.rows or 0 for span in todo) - rows_in(path for key, path in done.items() if key.span in numbers)
+    begun = [path for key, path in done.items() if key.span in numbers]
+    return sum(span.rows or 0 for span in todo) - rows_in(parts.fs, begun)
 
 
-def finished(batch: Batch, counted: str) -> Batch:
+def counts(batch: Batch, counted: str) -> Batch:
     """Return what a tally counts of finished pieces."""
     count = int(batch[counted].astype(np.int64).sum())
     bad = min(count, int(batch["quarantined"].sum()))
@@ -196,19 +205,19 @@ def pieces(spec: BuildSpec, source: Source, todo: Sequence[Span], done: Iterable
 
 def folder_of_parts(spec: BuildSpec) -> str:
     """Return where the published pieces lie until the shards are written."""
-    return str(Path(spec.output).absolute() / "parts")
+    return below(spec.output, "parts")
 
 
-def finish(spec: BuildSpec, told: dict[str, JsonValue]) -> Manifest:
+def finish(spec: BuildSpec, told: dict[str, JsonValue], spans: set[int]) -> Manifest:
     """Write the index from the published pieces, in the order of the source, whatever the order they came in."""
-    folder = Path(spec.output)
-    paths = list(Parts(folder_of_parts(spec)).published().values())
-    bad = pa.concat_tables([quarantined(path) for path in paths])
-    refuse_too_many(spec, bad, rows_in(paths))
-    described = {key.decode(): value.decode() for key, value in pq.read_schema(paths[0]).metadata.items()}
-    writer = Writer(folder, int(described["dimension"]), spec.stored, spec.shard_rows)
+    parts = Parts(folder_of_parts(spec))
+    paths = every_piece(spec, parts, spans)
+    bad = quarantined(parts.fs, paths)
+    refuse_too_many(spec, bad, rows_in(parts.fs, paths))
+    described = {k.decode(): v.decode() for k, v in pq.read_schema(paths[0], filesystem=parts.fs).metadata.items()}
+    writer = Writer(spec.output, int(described["dimension"]), spec.stored, spec.shard_rows)
     for path in paths:
-        rows = pq.read_table(path)
+        rows = pq.read_table(path, filesystem=parts.fs)
         good = rows.filter(pc.is_null(rows["reason"])).replace_schema_metadata(features(ITEMS).metadata)
         vectors = np.frombuffer(b"".join(good["vector"].to_pylist()), spec.stored)
         writer.add(vectors.reshape(good.num_rows, -1), good.select(ITEMS.names[1:]))
@@ -216,19 +225,38 @@ def finish(spec: BuildSpec, told: dict[str, JsonValue]) -> Manifest:
     manifest = writer.finish(
         bad, **names, weights=str(told["weights"]), source=masked(spec.source), settings=digest(told)
     )
-    shutil.rmtree(folder_of_parts(spec))
+    parts.delete(paths)
     return manifest
 
 
-def quarantined(path: Path) -> pa.Table:
-    """Return the rows of a piece that gave no reference, with their reasons."""
-    rows = pq.read_table(path, columns=["path", "row", "reason"])
-    return rows.filter(pc.is_valid(rows["reason"])).replace_schema_metadata(None)
+def every_piece(spec: BuildSpec, parts: Parts, spans: set[int]) -> list[str]:
+    """Return the paths of the pieces in order; raises `RunFailed` where a listing lacks some, and for long."""
+    until = time.monotonic() + LISTED_S
+    while lacking := spans - whole(found := parts.published()):
+        if time.monotonic() > until:
+            raise RunFailed(
+                f"index {spec.output}: expected every piece of {len(spans)} parts of the source, found some missing of "
+                f"{len(lacking)}; run the same command again"
+            )
+        time.sleep(LISTED_S / 60)
+    return list(found.values())
 
 
-def rows_in(paths: Iterable[Path]) -> int:
+def quarantined(fs: pafs.FileSystem, paths: Sequence[str]) -> pa.Table:
+    """Return the rows of pieces that gave no reference, with their reasons."""
+
+    def bad(path: str) -> pa.Table:
+        rows = pq.read_table(path, columns=["path", "row", "reason"], filesystem=fs, use_threads=False)
+        return rows.filter(pc.is_valid(rows["reason"])).replace_schema_metadata(None)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return pa.concat_tables(pool.map(bad, paths))
+
+
+def rows_in(fs: pafs.FileSystem, paths: Iterable[str]) -> int:
     """Return the number of rows in these files."""
-    return sum(int(pq.read_metadata(path).num_rows) for path in paths)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return sum(pool.map(lambda path: int(pq.read_metadata(path, filesystem=fs).num_rows), paths))
 
 
 def refuse_too_many(spec: BuildSpec, bad: pa.Table, count: int) -> None:
@@ -236,11 +264,11 @@ def refuse_too_many(spec: BuildSpec, bad: pa.Table, count: int) -> None:
     allowed = max(FEW, spec.max_quarantined_share * count)
     if bad.num_rows <= allowed and bad.num_rows < count:
         return
-    path = Path(spec.output) / "quarantine.parquet"
-    pq.write_table(bad, path)
+    fs, root = filesystem(spec.output)
+    pq.write_table(bad, f"{root}/quarantine.parquet", filesystem=fs)
     first = bad.slice(0, 1).to_pylist()[0]
     raise UserError(
         f"source {spec.source}: expected at most {min(allowed, count - 1):.0f} of {count} pictures in quarantine "
         f"(max_quarantined_share), found {bad.num_rows}, such as {first['path']} ({first['reason']}); "
-        f"all are listed in {path}, the others are kept"
+        f"all are listed in {below(spec.output, 'quarantine.parquet')}, the others are kept"
     )

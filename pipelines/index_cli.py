@@ -2,7 +2,6 @@
 
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Indexes of reference pictures, to look samples up in.", no_args_is_help=True)
 console = Console(width=None if sys.stdout.isatty() else 110)
 
-Folder = Annotated[str, typer.Argument(help="The folder of an index.")]
+Folder = Annotated[str, typer.Argument(help="The folder or URI of an index.")]
 Settings = Annotated[
     list[str] | None,
     typer.Argument(help="Settings as a.b=c, such as compute.actors=4, embed.resize=square or column=img."),
@@ -45,7 +44,7 @@ def build(
             "Parquet, WebDataset tars); store:OUTPUT for our own samples; world:START-STOP."
         ),
     ],
-    output: Annotated[str, typer.Option(help="Folder of the index.")],
+    output: Annotated[str, typer.Option(help="Folder or URI of the index.")],
     descriptor: Annotated[str, typer.Option(help="zoo:descriptor, sscd:NAME, pixels:SIDE, or a folder.")],
     dtype: Annotated[Literal["float16", "float32"], typer.Option(help="Of the stored vectors.")] = "float16",
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many pictures.")] = None,
@@ -140,24 +139,20 @@ def described(index: Index) -> dict[str, str]:
 def distinct(index: Index) -> int:
     """Return how many different pictures an index holds."""
     import pyarrow.compute as pc
-    import pyarrow.dataset as pads
 
-    data = pads.dataset([str(index.folder / shard.items.path) for shard in index.manifest.shards])
-    return int(pc.count_distinct(data.to_table(columns=["hash"])["hash"]).as_py())
+    return int(pc.count_distinct(index.dataset().to_table(columns=["hash"])["hash"]).as_py())
 
 
 def quarantine(index: Index) -> Counter[str]:
     """Return how often each reason stands in the quarantine."""
-    import pyarrow.parquet as pq
-
-    return Counter(pq.read_table(index.folder / index.manifest.quarantine.path)["reason"].to_pylist())
+    return Counter(index.quarantine()["reason"].to_pylist())
 
 
 def opened(folder: str) -> Index:
     """Return an index; what is wrong with it is the user's to fix."""
     from pipelines.cli import asked_of_user
 
-    return asked_of_user(lambda: Index.open(Path(folder)))
+    return asked_of_user(lambda: Index.open(folder))
 
 
 def say(text: str) -> None:

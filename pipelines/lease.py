@@ -14,9 +14,9 @@ from pydantic import Field, ValidationError
 
 from pipelines.config import UserError, one_line
 from pipelines.run import RunFailed
-from pipelines.storage import put, read
 from pipelines.store import Store
 from stages.base import Spec
+from stages.storage import put, read
 
 FILE = "_lease.json"
 BEAT_S, DEAD_S, SETTLE_S = 5.0, 60.0, 1.0

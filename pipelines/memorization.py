@@ -6,7 +6,6 @@ never seen, since in a narrow world every new picture resembles an old one.
 """
 
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -27,6 +26,7 @@ from stages.neighbours.manifest import Manifest
 from stages.neighbours.search import refuse_k
 from stages.perturbations import Control
 from stages.sampling import SamplerSpec
+from stages.storage import absolute
 
 if TYPE_CHECKING:
     from pipelines.report import Page
@@ -176,7 +176,7 @@ class Memorization(Question[MemorizationSpec]):
 def opened(folder: str, setting: str) -> Index:
     """Return the index that a setting names; raises `ValueError` with the remedy."""
     try:
-        return Index.open(Path(folder).absolute())
+        return Index.open(absolute(folder))
     except ValueError as error:
         raise ValueError(f"{setting}: {error}; `seedquake index build SOURCE --output {folder}` makes one") from None
 
@@ -193,5 +193,5 @@ def described(manifest: Manifest, where: str) -> DescriptorSpec:
 
 def looked_up(index: Index, k: int, engine: AnyEngine, prefix: str, device: Literal["auto", "cpu", "cuda"]) -> Measure:
     """Return the measure that looks embeddings up; what it finds depends on the index's contents, not on its place."""
-    spec = LookupSpec(index=str(index.folder), k=k, engine=engine, prefix=prefix, device=device)
+    spec = LookupSpec(index=index.place, k=k, engine=engine, prefix=prefix, device=device)
     return Measure(Lookup, spec, index.fingerprint, apart=frozenset({"index"}))

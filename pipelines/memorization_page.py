@@ -159,7 +159,7 @@ def facts(question: Memorization, swept: Swept | None) -> dict[str, str]:
     found = {
         "Model": f"{spec.model}, weights {question.revision}",
         "Training pictures": f"{manifest.count} of {manifest.source}, {manifest.quarantined} in quarantine",
-        "Index": f"{question.index.folder}, {question.index.fingerprint}",
+        "Index": f"{question.index.place}, {question.index.fingerprint}",
         "Descriptor": f"{manifest.score}, weights {manifest.weights}",
         "Search": f"{spec.engine}, {spec.k} neighbours",
         "Threshold": f"{question.threshold.value:g}, {question.threshold.source}",

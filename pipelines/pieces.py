@@ -1,16 +1,16 @@
 """Pieces: a thousand entries of a source, embedded together and published as one file."""
 
-import os
-import uuid
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from pipelines.columns import PNG
@@ -19,6 +19,7 @@ from pipelines.pictures import Picture, read_picture
 from stages.base import objects
 from stages.embed import Embed, EmbedSpec
 from stages.neighbours.writer import rounded
+from stages.storage import filesystem, put
 
 PIECE = pa.schema(
     [
@@ -67,38 +68,55 @@ class Key(NamedTuple):
 
 
 class Parts:
-    """The published pieces in a folder: written aside, then moved to a name that says which piece it is."""
+    """The published pieces in a folder, here or on object storage, each under a name that says which piece it is."""
 
     def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
+        self.fs, self.root = filesystem(folder)
 
     def publish(self, key: Key, last: bool, rows: pa.Table) -> None:
         """Publish one piece; again, if a task is tried again."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows, sink, compression="none")  # pictures and vectors do not shrink
         name = f"{key.span:08d}-{key.piece:06d}{'.end' if last else ''}.parquet"
-        aside = self.folder / f".{name}.{uuid.uuid4().hex[:8]}"
-        pq.write_table(rows, aside, compression="none")  # pictures and vectors do not shrink
-        os.replace(aside, self.folder / name)  # noqa: PTH105  it says that an older one goes
+        put(self.fs, f"{self.root}/{name}", sink.getvalue())
 
-    def published(self) -> dict[Key, Path]:
-        """Return the files of all pieces, in order."""
-        names = sorted(path for path in self.folder.glob("*.parquet") if not path.name.startswith("."))
-        return {Key(*map(int, path.name.partition(".")[0].split("-"))): path for path in names}
-
-    def whole(self) -> set[int]:
-        """Return the spans whose every piece is here."""
-        files = self.published()
-        ends = {key.span: key.piece for key, path in files.items() if path.name.endswith(".end.parquet")}
-        counts = dict.fromkeys(ends, 0)
-        for key in files:
-            if key.span in counts:
-                counts[key.span] += 1
-        return {span for span, end in ends.items() if counts[span] == end + 1}
+    def published(self) -> dict[Key, str]:
+        """Return the paths of all pieces, in order."""
+        paths = sorted(path for path in self._paths() if path.endswith(".parquet") and not is_aside(path))
+        return {Key(*map(int, base_name(path).partition(".")[0].split("-"))): path for path in paths}
 
     def sweep(self) -> None:
         """Delete what a crash left half written."""
-        for path in self.folder.glob(".*"):
-            path.unlink(missing_ok=True)
+        for path in filter(is_aside, self._paths()):
+            with suppress(FileNotFoundError):
+                self.fs.delete_file(path)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete all pieces, these among them, which a listing may lack."""
+        for path in paths:
+            self.fs.delete_file(path)
+        with suppress(FileNotFoundError):
+            self.fs.delete_dir(self.root)
+
+    def _paths(self) -> list[str]:
+        return [info.path for info in self.fs.get_file_info(pafs.FileSelector(self.root, allow_not_found=True))]
+
+
+def whole(pieces: Mapping[Key, str]) -> set[int]:
+    """Return the spans whose every piece is among these, by key and path."""
+    ends = {key.span: key.piece for key, path in pieces.items() if path.endswith(".end.parquet")}
+    counts = Counter(key.span for key in pieces)
+    return {span for span, end in ends.items() if counts[span] == end + 1}
+
+
+def base_name(path: str) -> str:
+    """Return the last part of a path."""
+    return path.rpartition("/")[2]
+
+
+def is_aside(path: str) -> bool:
+    """Whether a file was never published."""
+    return base_name(path).startswith(".")
 
 
 def read_pieces(source: Source, span: Span, size: int, done: frozenset[int]) -> Iterator[pa.Table]:

@@ -147,7 +147,7 @@ def pipeline(question: Memorization, kind: str) -> Pipeline:
     index = question.holdout if kind == "holdout" and question.holdout else question.index
     k = min(2, question.index.count) if kind == "background" else 1  # the nearest of a training picture is itself
     search = looked_up(question.index, k, question.spec.engine, "", device)
-    gather = Step(Gather, GatherSpec(index=str(index.folder)), compute)
+    gather = Step(Gather, GatherSpec(index=index.place), compute)
     return Pipeline(name, gather, Step(Lookup, search.spec, compute), keep=("item", *keep))
 
 

@@ -83,8 +83,8 @@ def hosted(
 ) -> Iterator[Shards]:
     """Hold `kind(*arguments)` for the arguments of each part, in an actor of its own, until the block ends.
 
-    Each actor reserves what `compute` says; its number of actors is not used. A part that dies is built again. Raises
-    `UserError` where a part cannot be built or finds no room.
+    Each actor reserves what `compute` says; how many actors it names, and of what kind, is not used. A part that dies
+    is built again. Raises `UserError` where a part cannot be built or finds no room.
     """
     import ray
 

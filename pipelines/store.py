@@ -15,7 +15,7 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from pipelines.storage import PUTS_WHOLE, filesystem, put, read, tail
+from stages.storage import PUTS_WHOLE, filesystem, put, read, tail
 
 SHARD_BYTES = 128 * 2**20
 REPLACES = b"seedquake.replaces"

@@ -1,7 +1,6 @@
 """MLflow: one run a question, written from the driver only. The only file that imports mlflow."""
 
 import hashlib
-import importlib.metadata
 import logging
 import os
 import sqlite3
@@ -10,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -20,11 +19,15 @@ from pipelines.masking import masked
 from pipelines.question import QuestionSpec
 from pipelines.report import Page
 from pipelines.run import RunFailed
+from pipelines.versions import versions
 from stages.base import Spec
 from stages.metrics import Estimate
 
-PACKAGES = ("seedquake", "torch", "diffusers", "transformers", "timm", "open_clip_torch", "ray", "numpy", "mlflow")
 MAX_PARAMETER = 500
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+PATIENCE = {RETRIES: "3", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""MLflow's settings where the environment has none: a server that is gone is given up after 26 s, one that is silent
+after two and a half minutes. MLflow by itself takes four minutes and seventeen, and as long again to end the run."""
 
 
 def open_store(uri: str, experiment: str) -> None:
@@ -34,6 +37,8 @@ def open_store(uri: str, experiment: str) -> None:
     """
     # Versions are among the tags; mlflow's own look at git would want the git program.
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it creates
@@ -60,6 +65,8 @@ class Tracker:
         # nested: a study whose claims are tested is tracked under the run of the ledger
         self.run = mlflow.start_run(run_name=name, nested=True, tags=tags)
         self.id: str = self.run.info.run_id
+        self.lost: Exception | None = None
+        """Why a run under this one could not be told of its trial."""
 
     def parameters(self, spec: Spec) -> None:
         """Log the flattened spec."""
@@ -113,20 +120,45 @@ class Tracker:
         """Return a run of its own under this one, such as a trial of a search."""
         return Child(self, name, flattened(dict(settings)))
 
-    def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED."""
-        self.mlflow.end_run(status)
+    def spare(self, tell: Callable[[], object]) -> None:
+        """Tell MLflow what no work should stop for; once it answers no longer it is not asked again, until the end."""
+        if self.lost is None:
+            try:
+                tell()
+            except self.mlflow.MlflowException as error:
+                self.lost = error
+
+    def end(self) -> None:
+        """Close the run as FINISHED; raises MLflow's exception where a run under it could not be told."""
+        if self.lost:
+            raise self.lost
+        self.mlflow.end_run("FINISHED")
+
+    def leave(self, status: str) -> None:
+        """Close the run, unless it is, as FAILED or KILLED. MLflow is asked once: what ended the work is the news.
+
+        A run left open MLflow would close by itself as the process ends, with all its patience.
+        """
+        if (active := self.mlflow.active_run()) and active.info.run_id == self.id:
+            patience = os.environ[RETRIES]
+            os.environ[RETRIES] = "0"
+            with suppress(self.mlflow.MlflowException):
+                self.mlflow.end_run(status)
+            os.environ[RETRIES] = patience
 
 
 class Child:
-    """A run under a tracker's own; several are open at a time."""
+    """A run under a tracker's own; several are open at a time. Trials go on without an MLflow that is gone."""
 
     def __init__(self, parent: Tracker, name: str, parameters: Mapping[str, str]) -> None:
+        self.parent, self.client, self.id = parent, parent.mlflow.MlflowClient(), ""
+        parent.spare(lambda: self._open(name, parameters))
+
+    def _open(self, name: str, parameters: Mapping[str, str]) -> None:
         from mlflow.entities import Param
 
-        self.client = parent.mlflow.MlflowClient()
-        tags = {"mlflow.parentRunId": parent.id, "mlflow.runName": name}
-        self.id: str = self.client.create_run(parent.run.info.experiment_id, tags=tags).info.run_id
+        tags = {"mlflow.parentRunId": self.parent.id, "mlflow.runName": name}
+        self.id = self.client.create_run(self.parent.run.info.experiment_id, tags=tags).info.run_id
         self.client.log_batch(self.id, params=[Param(k, v[:MAX_PARAMETER]) for k, v in parameters.items()])
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
@@ -135,11 +167,12 @@ class Child:
 
         now = int(time.time() * 1000)
         known = {name: value for name, value in values.items() if value == value}  # noqa: PLR0124  NaN is not itself
-        self.client.log_batch(self.id, metrics=[Metric(name, value, now, step) for name, value in known.items()])
+        entries = [Metric(name, value, now, step) for name, value in known.items()]
+        self.parent.spare(lambda: self.client.log_batch(self.id, metrics=entries))
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.id, status)
+        self.parent.spare(lambda: self.client.set_terminated(self.id, status))
 
 
 @contextmanager
@@ -150,23 +183,22 @@ def tracked(name: str, question: str) -> Iterator[Tracker]:
     """
     import mlflow
 
-    tracker = Tracker(name, question)
-    status: str | None = "FAILED"
+    tracker, status = None, "FAILED"
     try:
+        tracker = Tracker(name, question)
         yield tracker
-        status = "FINISHED"
+        tracker.end()
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     except mlflow.MlflowException as error:
-        status = None  # telling it would take minutes again
         raise RunFailed(
             f"run.tracking_uri: expected MLflow to answer at {masked(mlflow.get_tracking_uri())}, found "
             f"{masked(one_line(error))}; rows and report are kept, the same command tells it again"
         ) from error
     finally:
-        if status:
-            tracker.end(status)
+        if tracker:
+            tracker.leave(status)
 
 
 class Late:
@@ -243,32 +275,6 @@ def flattened(value: object, name: str = "") -> dict[str, str]:
     if isinstance(value, list) and len(text) > MAX_PARAMETER:
         return {name: f"{len(value)} entries, {hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"}
     return {name: text}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what computed, and the git revision where there is one."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[f"version.{package}"] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    if revision := git_revision():
-        found["git.revision"] = revision
-    return found
-
-
-def git_revision() -> str | None:
-    """Return the commit of this source tree, with + where it was changed; None outside of one."""
-    here = Path(__file__).parent
-    try:
-        asked = [
-            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603, S607
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-        ]
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return asked[0].strip() + ("+" if asked[1].strip() else "")
 
 
 def serve(uri: str, port: int) -> int:

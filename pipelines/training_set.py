@@ -33,10 +33,8 @@ class TrainingSet:
     def copies(self) -> dict[str, int]:
         """Return how often each picture stands in the set, by its hash, for those that stand there more than once."""
         import pyarrow.compute as pc
-        import pyarrow.dataset as pads
 
-        paths = [str(self.index.folder / shard.items.path) for shard in self.index.manifest.shards]
-        hashes = pads.dataset(paths).to_table(columns=["hash"])
+        hashes = self.index.dataset().to_table(columns=["hash"])
         counts = hashes.group_by("hash").aggregate([("hash", "count")])
         several = counts.filter(pc.greater(counts["hash_count"], 1)).sort_by([("hash_count", "descending")])
         return dict(zip(several["hash"].to_pylist(), several["hash_count"].to_pylist(), strict=True))

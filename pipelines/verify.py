@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from pipelines.config import one_line
-from pipelines.storage import read
 from pipelines.store import Part, Sealed, Store, failures, keys, name_of, replaces, seal_of
+from stages.storage import read
 
 FILES_AT_ONCE = 4
 """Files in memory at a time, of at most some 200 MiB each."""

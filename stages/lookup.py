@@ -17,7 +17,7 @@ from stages.neighbours.search import Checked, refuse_k
 class LookupSpec(Spec):
     """Which references to search, how, and what the columns are called."""
 
-    index: str = Field(min_length=1, description="Folder of an index.")
+    index: str = Field(min_length=1, description="Folder or URI of an index.")
     k: int = Field(1, ge=1, le=10_000, description="Neighbours of each embedding.")
     engine: AnyEngine = Field(Exact(), description="exact, or one that may miss the nearest and so understates it.")
     prefix: str = Field("", pattern=r"^([a-z][a-z0-9_]*_)?$", description="Put before every column, such as 'sscd_'.")

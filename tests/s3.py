@@ -62,6 +62,8 @@ class Way:
         self.random, self.lock = rng(seed, "faults"), threading.Lock()
         self.listings: dict[str, list[tuple[float, bytes]]] = {}
         self.faults = 0
+        self.asked: list[str] = []
+        """Method and path of each request."""
         self.refused: str | None = None
         """A method that is not allowed, whatever was asked for."""
         self.allowed: int | None = None
@@ -147,6 +149,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def pass_on(self) -> None:
         body = self.body()
+        self.way.asked.append(f"{self.command} {self.path}")
         if self.way.refuses(self.command, self.path):
             self.answer(403, [], b"")
             return

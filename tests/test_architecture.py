@@ -59,6 +59,13 @@ def test_files_and_functions_are_small(path: Path):
             assert lines <= 40, f"{named(path)}: {node.name} has {lines} lines"
 
 
+def test_trials_run_no_data_sets():
+    """They hold the CPUs that its actors would wait for: a study asks its questions once they are done."""
+    doors = {"pipelines.ask", "pipelines.sweep", "pipelines.flow", "pipelines.pipeline"}
+    found = [named(path) for path in FILES if named(path).startswith("tuning/") and doors & set(imports(path))]
+    assert found == ["tuning/study.py"]
+
+
 def test_specs_load_without_heavy_libraries():
     """Commands answer fast, and a driver without PyTorch's libraries can still plan."""
     heavy = "{'torch', 'diffusers', 'ray', 'mlflow', 'scipy.stats', 'skimage'}"

@@ -1,6 +1,7 @@
 """Ray Tune, set up once: where trials are kept, how many run at a time, what happens to one that fails."""
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +12,15 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 from pydantic import Field, JsonValue
 
 from pipelines import cluster, joining
-from pipelines.compute import Compute
+from pipelines.compute import Reserved
 from pipelines.config import UserError
+from pipelines.room import shortage
 from pipelines.run import RunFailed, RunSpec
 from pipelines.working_folder import enter
 from stages.base import Spec
+from stages.storage import below, filesystem
+from tuning.keeping import Kept
+from tuning.resuming import forget_staged, restorable
 from tuning.spaces import Range, Sampling
 
 Metrics: TypeAlias = dict[str, float]
@@ -33,7 +38,12 @@ class SearchRun(Spec):
         description="Folder of the trained models, the reports and the tracking database; empty: "
         "SEEDQUAKE_OUTPUT, or runs.",
     )
-    trials: Compute = Field(Compute(), description="What a trial reserves; `actors` is how many run at a time.")
+    store: str | None = Field(
+        None,
+        description="Folder or URI for what trials leave and Ray Tune's state, such as s3://bucket/studies; the output "
+        "is then a folder of each machine. null: the output, which all machines share.",
+    )
+    trials: Reserved = Field(Reserved(), description="What a trial reserves; `actors` is how many run at a time.")
     max_failures: int = Field(1, ge=0, description="How often a trial that died is started again.")
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where a trial's model is trained and drawn from.")
     address: str = Field(
@@ -45,6 +55,10 @@ class SearchRun(Spec):
     def placed(self) -> "Placed":
         """Return where a trial's model runs."""
         return {"device": self.device, "threads": max(1, round(self.trials.cpus))}
+
+    def kept(self) -> Kept | None:
+        """Return what is kept beside the output; None where nothing is."""
+        return Kept(self.output, self.store) if self.store else None
 
     def training(self) -> "PlacedTraining":
         """Return where a trial's model is trained: on all GPUs that the trial has, each taking a share of the work."""
@@ -159,11 +173,15 @@ def search(
     Report.observer = observer
     space: Any = points.domains() if isinstance(points, Sampled) else tune.grid_search(list(points))
     settings = points.settings() if isinstance(points, Sampled) else {}
-    folder = Path(run.output).absolute() / "tune"
+    place = below(run.store or run.output, "tune")
+    fs, folder = filesystem(place)
     reserved = {"gpu": run.trials.gpus} if run.trials.gpus else {"cpu": run.trials.cpus}
     ready = tune.with_resources(_reporting(trainable), reserved)
-    if tune.Tuner.can_restore(folder / name):
-        tuner = tune.Tuner.restore(str(folder / name), ready, resume_unfinished=True, resume_errored=True)
+    forget_staged(name)
+    if restorable(below(place, name)):
+        tuner = tune.Tuner.restore(
+            f"{folder}/{name}", ready, storage_filesystem=fs, resume_unfinished=True, resume_errored=True
+        )
     else:
         tuner = tune.Tuner(
             ready,
@@ -171,7 +189,8 @@ def search(
             tune_config=tune.TuneConfig(max_concurrent_trials=run.trials.actors, reuse_actors=True, **settings),
             run_config=tune.RunConfig(
                 name=name,
-                storage_path=str(folder),
+                storage_path=folder,
+                storage_filesystem=fs,
                 failure_config=tune.FailureConfig(max_failures=run.max_failures),
                 callbacks=[Report()],
                 verbose=0,
@@ -200,8 +219,9 @@ def connect(run: SearchRun, room: float = 0) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it says of a failure comes as our own sentence
     nodes = cluster.possible(run.address)
     name, wanted = ("GPU", run.trials.gpus) if run.trials.gpus else ("CPU", run.trials.cpus)
-    if wanted > (have := sum(node.get(name, 0.0) for node in nodes)):
-        raise UserError(f"run.trials: expected a cluster with at least {wanted:g} {name}s, found {have:g}")
+    have = [node.get(name, 0.0) for node in nodes]
+    if shortage({wanted: 1}, have, 1.0 if name == "GPU" else math.inf):
+        raise UserError(f"run.trials: expected a node with at least {wanted:g} {name}s, found {cluster.listed(have)}")
 
 
 def _reporting(trainable: Trainable) -> Callable[[dict[str, Point]], None]:

@@ -1,8 +1,9 @@
 """A study: many tasks worked on by Ray Tune, each once, and a page that answers a question from what they left."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -18,6 +19,8 @@ from pipelines.question import AnyQuestion
 from pipelines.report import write
 from pipelines.run import RunFailed
 from stages.base import Spec, digest
+from stages.storage import below
+from tuning.keeping import Keeping, Left, named, of_task
 from tuning.search import Point, Sampled, SearchRun, Trainable, connect, search
 
 if TYPE_CHECKING:
@@ -72,6 +75,10 @@ class StudySpec(Spec):
         """Return the CPUs that its questions need at once; 0 where it asks none."""
         return 0
 
+    def places(self, point: Point) -> tuple[Path, ...]:
+        """Return the folders and files in which the trial of a sampled point works; nothing, in most studies."""
+        raise NotImplementedError(f"{type(self).__name__} samples no points, found {point}")
+
     def questions(self) -> Iterator[AnyQuestion]:
         """Yield the questions that are asked of what the tasks left, before the answer."""
         yield from ()
@@ -96,6 +103,8 @@ class StudySpec(Spec):
 
 def conduct(study: StudySpec, console: Console) -> tuple["Page", Path]:
     """Work on every task, answer and report; returns the page and its file."""
+    if kept := study.run.kept():
+        kept.check()
     with ThreadPoolExecutor(1) as beside:
         uri = tracking.address(study.run.tracking_uri, study.run.output)
         beside.submit(tracking.open_store, uri, study.run.experiment).result()
@@ -103,11 +112,12 @@ def conduct(study: StudySpec, console: Console) -> tuple["Page", Path]:
         tracker.parameters(study)
         if study.room:
             connect(study.run, study.room)
+        left: list[str] = []
         for tasks in study.phases():
             if isinstance(tasks, Sampled):
-                sample(study, tasks, console, tracker)
+                left += sample(study, tasks, console, tracker, left)
             else:
-                work(study, tasks, console, tracker)
+                left += work(study, tasks, console, tracker, left)
         for question in study.questions():
             put(question, console)
         page = study.page()
@@ -129,28 +139,63 @@ def put(question: AnyQuestion, console: Console) -> None:
     console.print(f"report   {asked.report}", highlight=False, soft_wrap=True)
 
 
-def work(study: StudySpec, tasks: Mapping[str, Task], console: Console, tracker: tracking.Tracker) -> None:
-    """Do whatever of a phase is not there yet."""
+def work(
+    study: StudySpec, tasks: Mapping[str, Task], console: Console, tracker: tracking.Tracker, left: Sequence[str] = ()
+) -> list[str]:
+    """Do whatever of a phase is not there yet; `left` names what the phases before left, returned is what this one did.
+
+    A name is that of a manifest of `tuning.keeping`.
+    """
     from tuning.watching import Watching
 
+    kept = tasks if study.run.store else {}
+    names = {name: named(study.run.output, task.measured) for name, task in kept.items()}
+    fetch(study, names.values())
     todo = {name: task for name, task in tasks.items() if not task.measured.is_file()}
     if not todo:
-        return
+        return list(names.values())
     pictures = sum(task.pictures for task in todo.values())
     points: list[Point] = [{"name": name, "task": task.model_dump(mode="json")} for name, task in tasks.items()]
     name = f"{study.name}-{digest([str(task.measured) for task in tasks.values()])[:8]}"
+    trainable = keeping(study, left, partial(of_task, study.run.output, names))
     with Watching(console, tracker, frozenset(todo), pictures) as watching:
-        search(name, study.trainable, points, study.run, watching)
+        search(name, trainable, points, study.run, watching)
+    fetch(study, names.values())
     if gone := [task.measured for task in todo.values() if not task.measured.is_file()]:
         raise RunFailed(
             f"{name}: expected {gone[0]}, which a trial wrote before, found nothing; "
-            f"delete {study.run.output}/tune/{name} and start again"
+            f"delete {below(study.run.store or study.run.output, f'tune/{name}')} and start again"
         )
+    return list(names.values())
 
 
-def sample(study: StudySpec, sampled: Sampled, console: Console, tracker: tracking.Tracker) -> None:
-    """Try settings, one trial each; those that were tried are not tried again."""
+def sample(
+    study: StudySpec, sampled: Sampled, console: Console, tracker: tracking.Tracker, left: Sequence[str] = ()
+) -> list[str]:
+    """Try settings, one trial each; those that were tried are not tried again. Names are as those of `work`."""
     from tuning.watching import Watching
 
+    name = f"{study.name}-{study.identity()}"
+    trainable = keeping(study, left, partial(of_point, study, name))
     with Watching(console, tracker, None, len(sampled) * sampled.budget, len(sampled)) as watching:
-        search(f"{study.name}-{study.identity()}", study.trainable, sampled, study.run, watching)
+        search(name, trainable, sampled, study.run, watching)
+    fetch(study, [f"{name}/"])
+    return [f"{name}/"]
+
+
+def of_point(study: StudySpec, name: str, point: Point) -> Left:
+    """Return what the trial of a sampled point leaves."""
+    return Left(f"{name}/{digest(point)[:16]}", study.places(point))
+
+
+def keeping(study: StudySpec, needs: Sequence[str], left: Callable[[Point], Left]) -> Trainable:
+    """Return the trainable of a study, whose trials keep what they leave where the study says."""
+    if study.run.store is None:
+        return study.trainable
+    return Keeping(study.trainable, study.run.output, study.run.store, tuple(needs), left)
+
+
+def fetch(study: StudySpec, names: Iterable[str]) -> None:
+    """Bring here what trials have left elsewhere."""
+    if kept := study.run.kept():
+        kept.fetch_all(names)

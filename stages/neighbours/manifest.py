@@ -1,13 +1,12 @@
 """Manifest: what an index holds, with the size and checksum of its every file."""
 
-import hashlib
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
 from stages.base import Spec
 from stages.models.descriptors.spec import Metric
+from stages.storage import filesystem, read
 
 NAME = "index.json"
 
@@ -19,19 +18,21 @@ class IndexFile(Spec):
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
-    def refuse_other(self, folder: Path, deep: bool) -> None:
-        """Raise `ValueError` where the file is missing or of another length, or, if `deep`, of other contents."""
-        path = folder / self.path
-        if not path.is_file():
-            raise ValueError(f"index {folder}: expected {self.path}, found none; build the index again")
-        if (size := path.stat().st_size) != self.bytes:
+    def refuse_size(self, place: str, size: int | None) -> None:
+        """Raise `ValueError` where the file is missing, which is a size of None, or of another length."""
+        if size is None:
+            raise ValueError(f"index {place}: expected {self.path}, found none; build the index again")
+        if size != self.bytes:
             raise ValueError(
-                f"index {folder}: expected {self.path} to have {self.bytes} bytes, found {size}; "
+                f"index {place}: expected {self.path} to have {self.bytes} bytes, found {size}; "
                 "copy or build the index again"
             )
-        if deep and (found := sha256(path)) != self.sha256:
+
+    def refuse_contents(self, place: str, found: str) -> None:
+        """Raise `ValueError` where the file has another SHA-256."""
+        if found != self.sha256:
             raise ValueError(
-                f"index {folder}: expected {self.path} to have SHA-256 {self.sha256}, found {found}; "
+                f"index {place}: expected {self.path} to have SHA-256 {self.sha256}, found {found}; "
                 "copy or build the index again"
             )
 
@@ -77,22 +78,22 @@ class Manifest(Spec):
             )
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of an index; raises `ValueError`."""
-    if not folder.is_dir():
-        raise ValueError(f"index {folder}: expected the folder of an index, found none")
+def read_manifest(place: str) -> Manifest:
+    """Return the manifest of an index in a folder or at a URI; raises `ValueError`."""
+    from pyarrow.fs import FileType
+
     try:
-        return Manifest.model_validate_json((folder / NAME).read_bytes())
-    except FileNotFoundError:
-        raise ValueError(
-            f"index {folder}: expected {NAME}, found none; build the index, or let its build finish"
-        ) from None
-    except (ValidationError, OSError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise ValueError(f"index {folder}: expected a manifest in {NAME}, found another text ({reason})") from None
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        fs, root = filesystem(place)
+        try:  # the file itself: object storage may list a new folder late
+            return Manifest.model_validate_json(read(fs, f"{root}/{NAME}").to_pybytes())
+        except (FileNotFoundError, NotADirectoryError):
+            there = fs.get_file_info(root).type == FileType.Directory
+            wanted = f"{NAME}, found none; build the index, or let its build finish"
+            raise ValueError(
+                f"index {place}: expected {wanted if there else 'the folder of an index, found none'}"
+            ) from None
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise ValueError(f"index {place}: expected a manifest in {NAME}, found another text ({reason})") from None
+    except OSError as error:
+        raise ValueError(f"index {place}: expected to be able to read it, found {error}") from error

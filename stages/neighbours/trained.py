@@ -95,7 +95,7 @@ def train(index: faiss.Index, references: References) -> None:
 
 def publish(index: faiss.Index, path: Path) -> None:
     """Write the file aside, then move it to its name, so that no process reads half of one."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     faiss.write_index(index, str(aside))
     os.replace(aside, path)  # noqa: PTH105  as Path.replace, which mypy takes for str.replace

@@ -1,13 +1,16 @@
 """Writer: the files of an index, its manifest last."""
 
-import os
+import hashlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from typing_extensions import Buffer, override
 
 from stages.neighbours.found import Vectors
-from stages.neighbours.manifest import NAME, IndexFile, Manifest, ShardFiles, sha256
+from stages.neighbours.manifest import NAME, IndexFile, Manifest, ShardFiles
+from stages.storage import PUTS_WHOLE, filesystem, put
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,19 +20,55 @@ ITEM_ROWS_A_GROUP = 256
 """Few, since what is looked up is a handful of items; each comes with a small picture."""
 
 
+class Hashed(io.RawIOBase):
+    """A file that is being written, here or on object storage, and what a manifest says of it in the end."""
+
+    def __init__(self, place: str, name: str) -> None:
+        fs, root = filesystem(place)
+        if fs.type_name not in PUTS_WHOLE:
+            fs.create_dir(f"{root}/{name}".rpartition("/")[0], recursive=True)
+        self.name, self.size, self.seen = name, 0, hashlib.sha256()
+        self.file = fs.open_output_stream(f"{root}/{name}")
+
+    @override
+    def writable(self) -> bool:
+        return True
+
+    @override
+    def tell(self) -> int:
+        return self.size
+
+    @override
+    def write(self, data: Buffer) -> int:
+        written = memoryview(data).nbytes
+        self.file.write(data)
+        self.seen.update(data)
+        self.size += written
+        return written
+
+    @override
+    def close(self) -> None:
+        if not self.closed:
+            self.file.close()
+        super().close()
+
+    @property
+    def described(self) -> IndexFile:
+        """Return what was written."""
+        return IndexFile(path=self.name, bytes=self.size, sha256=self.seen.hexdigest())
+
+
 class Writer:
     """Writes shards in order of their items; there is no index until `finish` has published the manifest.
 
     Holds the vectors of one shard in memory.
     """
 
-    def __init__(self, folder: Path, dimension: int, dtype: str, shard_rows: int) -> None:
-        self.folder, self.shards, self.count = folder, list[ShardFiles](), 0
+    def __init__(self, place: str | Path, dimension: int, dtype: str, shard_rows: int) -> None:
+        self.place, self.shards, self.count = str(place), list[ShardFiles](), 0
         self.vectors = np.empty((shard_rows, dimension), dtype)
-        self.items: ParquetWriter | None = None
+        self.items: tuple[ParquetWriter, Hashed] | None = None
         self.rows = 0
-        for name in ("shards", "items"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
 
     def add(self, vectors: np.ndarray, items: "pa.Table") -> None:
         """Take in the next items, with what is known of each."""
@@ -46,14 +85,14 @@ class Writer:
         """Write what is left, then the manifest; `described` are its fields that say how the vectors were made."""
         import pyarrow.parquet as pq
 
-        if self.rows:
-            self._close_shard()
+        self._close_shard()
         if not self.count:
             raise ValueError(
-                f"index {self.folder}: expected at least one picture in {described['source']}, found none that can be "
+                f"index {self.place}: expected at least one picture in {described['source']}, found none that can be "
                 f"described and {quarantine.num_rows} in quarantine"
             )
-        pq.write_table(quarantine, self.folder / "quarantine.parquet", compression="zstd")
+        with Hashed(self.place, "quarantine.parquet") as file:
+            pq.write_table(quarantine, file, compression="zstd")
         manifest = Manifest.model_validate(
             {
                 **described,
@@ -62,12 +101,11 @@ class Writer:
                 "count": self.count,
                 "quarantined": quarantine.num_rows,
                 "shards": tuple(self.shards),
-                "quarantine": self._file("quarantine.parquet"),
+                "quarantine": file.described,
             }
         )
-        aside = self.folder / f".{NAME}"
-        aside.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        os.replace(aside, self.folder / NAME)  # noqa: PTH105  it says that an older one goes
+        fs, root = filesystem(self.place)
+        put(fs, f"{root}/{NAME}", f"{manifest.model_dump_json(indent=2)}\n".encode())
         return manifest
 
     def _write_items(self, items: "pa.Table") -> None:
@@ -78,26 +116,25 @@ class Writer:
         numbers = pa.array(np.arange(first, first + items.num_rows))
         table = items.add_column(0, pa.field("item", pa.int64()), numbers)
         if self.items is None:
-            self.items = pq.ParquetWriter(self.folder / f"items/{self.name}.parquet", table.schema, compression="zstd")
-        self.items.write_table(table, row_group_size=ITEM_ROWS_A_GROUP)
+            file = Hashed(self.place, f"items/{self.name}.parquet")
+            self.items = pq.ParquetWriter(file, table.schema, compression="zstd", write_page_checksum=True), file
+        self.items[0].write_table(table, row_group_size=ITEM_ROWS_A_GROUP)
 
     def _close_shard(self) -> None:
-        name = self.name
-        np.save(self.folder / f"shards/{name}.npy", self.vectors[: self.rows], allow_pickle=False)
-        if self.items:
-            self.items.close()
-        files = self._file(f"shards/{name}.npy"), self._file(f"items/{name}.parquet")
-        self.shards.append(ShardFiles(rows=self.rows, vectors=files[0], items=files[1]))
+        if self.items is None:
+            return
+        writer, items = self.items
+        writer.close()
+        items.close()
+        with Hashed(self.place, f"shards/{self.name}.npy") as vectors:
+            np.save(vectors, self.vectors[: self.rows], allow_pickle=False)
+        self.shards.append(ShardFiles(rows=self.rows, vectors=vectors.described, items=items.described))
         self.count, self.rows, self.items = self.count + self.rows, 0, None
 
     @property
     def name(self) -> str:
         """Return the name of the shard that is being filled."""
         return f"{len(self.shards):05d}"
-
-    def _file(self, name: str) -> IndexFile:
-        path = self.folder / name
-        return IndexFile(path=name, bytes=path.stat().st_size, sha256=sha256(path))
 
 
 def rounded(vectors: Vectors, dtype: str, metric: str) -> tuple[np.ndarray, np.ndarray]:

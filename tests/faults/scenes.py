@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -172,23 +172,29 @@ def out_of_memory(folder: Path, spare_mib: int) -> dict[str, object]:
     return {"error": error}
 
 
-SCENES = {f.__name__: f for f in (lost_nodes, killed_drivers, drive, out_of_memory)}
+Scene = Callable[[Path, int], Mapping[str, object] | None]
+SCENES: dict[str, Scene] = {f.__name__: f for f in (lost_nodes, killed_drivers, drive, out_of_memory)}
 
 
-def play(name: str, folder: Path, count: int) -> dict[str, object]:
+def play(
+    name: str, folder: Path, count: int, module: str = "tests.faults.scenes", **environment: str
+) -> dict[str, Any]:
     """Play a scene in a process of its own, with a place of its own for Ray, and return what it found."""
-    command = [sys.executable, "-m", "tests.faults.scenes", name, str(folder), str(count)]
+    command = [sys.executable, "-m", module, name, str(folder), str(count)]
     with tempfile.TemporaryDirectory(prefix="ray") as place:  # its sockets' paths are short
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, env=os.environ | {"RAY_TMPDIR": place}
-        )
+        environment = {**os.environ, "RAY_TMPDIR": place, **environment}
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, object] = json.loads((folder / "found.json").read_text())
+    found: dict[str, Any] = json.loads((folder / "found.json").read_text())
     return found
 
 
-if __name__ == "__main__":
-    scene, place, number = sys.argv[1:]
-    found = SCENES[scene](Path(place), int(number))
-    if found is not None:
+def main(scenes: Mapping[str, Scene]) -> None:
+    """Play the scene that the command line names."""
+    name, place, count = sys.argv[1:]
+    if (found := scenes[name](Path(place), int(count))) is not None:
         Path(place, "found.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(SCENES)

@@ -19,13 +19,14 @@ from pipelines.config import UserError
 from pipelines.index import BuildSpec, Built, build
 from pipelines.pictures import read_picture
 from pipelines.pieces import Parts
-from pipelines.run import Tally
+from pipelines.run import RunFailed, Tally
 from pipelines.sources import parse
 from stages.base import objects
 from stages.embed import Embed, EmbedSpec
 from stages.lookup import Lookup, LookupSpec
 from stages.models.zoo.world import labels, render
 from stages.neighbours import Index
+from tests import s3
 from tests.pipelines.damaged import DAMAGED, encoded
 from tests.pipelines.test_sources import parquet
 from tests.stages.neighbours.make import brute
@@ -115,14 +116,30 @@ class TestBuilding:
         deadline = time.monotonic() + 60
         while len(parts.published()) < 1 and time.monotonic() < deadline:
             time.sleep(0.1)
-        kept = {path: path.stat().st_mtime_ns for path in parts.published().values()}
-        monkeypatch.setattr(indexing.shutil, "rmtree", lambda _: None)  # to look at the parts afterwards
+        kept = {path: Path(path).stat().st_mtime_ns for path in parts.published().values()}
+        monkeypatch.setattr(Parts, "delete", lambda *_: None)  # to look at the parts afterwards
         tallies: list[Tally] = []
         built(spec(tmp_path), tallies)
-        assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a published piece was embedded again"
+        assert {path: Path(path).stat().st_mtime_ns for path in kept} == kept, "a published piece was embedded again"
         assert not tallies or tallies[-1].done == tallies[-1].todo < 40
         monkeypatch.undo()
         assert contents(spec(tmp_path).output) == contents(spec(whole.place).output)
+
+    def test_on_object_storage_it_is_the_same(
+        self, tmp_path: Path, whole: Whole, s3_port: int, monkeypatch: pytest.MonkeyPatch
+    ):
+        """By a way that fails now and then, and that lists what was half a second ago."""
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        way = s3.Way(s3_port, seed=6, share=0.05, stale_s=0.5, slow_s=0.05)
+        place = s3.uri(s3.bucket(s3_port), way.port)
+        found = built(spec(tmp_path, output=place))
+        assert found.new
+        assert found.manifest == whole.built.manifest
+        assert contents(place) == contents(spec(whole.place).output)
+        assert not built(spec(tmp_path, output=place)).new
+        with pytest.raises(UserError, match="expected limit null as it was begun, found 30"):
+            built(spec(tmp_path, output=place, limit=30))
+        assert list(tmp_path.iterdir()) == [tmp_path / "cache"]
 
     def test_a_changed_source_is_refused_on_the_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         path = parquet(tmp_path / "x.parquet", 4)
@@ -199,9 +216,11 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path):
         built(spec(tmp_path))
 
 
-def test_the_output_is_a_folder_here(tmp_path: Path):
-    with pytest.raises(UserError, match="expected a folder on a disk that all nodes share, found s3://bucket/index"):
-        built(spec(tmp_path, output="s3://bucket/index"))
+def test_a_listing_that_goes_on_lacking_pieces_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(indexing, "LISTED_S", 0.06)
+    monkeypatch.setattr(indexing, "embed", lambda *_: None)
+    with pytest.raises(RunFailed, match="expected every piece of 3 parts of the source, found some missing of 3; run"):
+        built(spec(tmp_path))
 
 
 KILLED = """

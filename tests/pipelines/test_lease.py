@@ -12,8 +12,8 @@ from pipelines import lease
 from pipelines.config import UserError
 from pipelines.lease import FILE, Claim, Lease, held, new_claim
 from pipelines.run import RunFailed
-from pipelines.storage import put
 from pipelines.store import Store
+from stages.storage import put
 
 HOLDS = """
 import signal, sys, time

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.storage import read, write
 from pipelines.store import MANIFEST, Store
+from stages.storage import read, write
 from tests import s3
 
 

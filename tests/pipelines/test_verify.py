@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import cli
-from pipelines.storage import put, read, write
 from pipelines.store import MANIFEST, Store
 from pipelines.verify import store_of, verify
+from stages.storage import put, read, write
 from tests import s3
 
 

@@ -13,6 +13,8 @@ import pytest
 from pipelines.compute import Compute
 from pipelines.config import UserError
 from pipelines.run import RunFailed
+from tests.conftest import CPUS
+from tests.pipelines import test_run
 from tuning.search import Metrics, Point, Sampled, SearchRun, connect, search
 from tuning.spaces import Choice, LogUniform, Sampling, Uniform
 
@@ -71,6 +73,11 @@ def leaving(point: Point) -> Iterator[Metrics]:
     yield {"pictures": 1.0}
 
 
+def asking(_: Point) -> Iterator[Metrics]:
+    """Run a data set within a trial."""
+    yield {"pictures": float(len(test_run.run(test_run.pipeline())))}
+
+
 def slow(point: Point) -> Iterator[Metrics]:
     """Count in a file, so that a trial that is started again goes on from there."""
     file = Path(os.environ["COUNTS"]) / f"{point['number']}"
@@ -101,6 +108,29 @@ class TestSearch:
         with pytest.raises(RunFailed):
             search("stumble", stumbling, points, run(tmp_path, actors=1, max_failures=0), again)
         assert [p["number"] for p, _ in again.ends] == [1]
+
+    @pytest.mark.parametrize("kind", ["experiment_state", "basic-variant-state"])
+    def test_a_search_whose_state_a_kill_has_cut_begins_anew(self, tmp_path, kind):
+        for expected in (4, 0, 4):
+            told = Told()
+            search("cut", counting, POINTS, run(tmp_path), told)
+            assert [failed for _, failed in told.ends] == [False] * expected
+            if not expected:
+                (file,) = (file for file in (tmp_path / "tune" / "cut").glob(f"{kind}-2*"))
+                file.write_bytes(file.read_bytes()[:-9])
+                for other in (tmp_path / "tune" / "cut").glob("*-0000*"):
+                    other.unlink()
+
+    def test_a_clock_that_is_set_back_between_commands_makes_nothing_forgotten(self, tmp_path, monkeypatch):
+        points, wall = [{**point, "folder": str(tmp_path)} for point in POINTS], time.time
+        ends = []
+        for hours in (0, -1, -1):
+            told = Told()
+            monkeypatch.setattr(time, "time", lambda hours=hours: wall() + 3600 * hours)
+            with pytest.raises(RunFailed, match="one is not good"):
+                search("back", stumbling, points, run(tmp_path, max_failures=0), told)
+            ends.append({p["number"]: failed for p, failed in told.ends})
+        assert ends == [{0: False, 1: True, 2: True, 3: False}, {1: True, 2: False}, {1: True}]
 
     def test_a_trial_works_where_its_search_does(self, tmp_path, monkeypatch):
         """Ray was started in another folder, and its processes worked in a third one before."""
@@ -149,8 +179,15 @@ class TestSearch:
             assert {str(p["kind"]) for p in points} == {"a", "b"}
             assert all(set(p) == ({"kind", "x", "y"} if p["kind"] == "b" else {"kind", "x"}) for p in points)
 
+    def test_a_data_set_within_a_trial_is_refused_instead_of_waiting_for_its_cpus(self, tmp_path):
+        """Trials hold every CPU; a data set of a command has them all once they are done."""
+        everything = SearchRun(output=str(tmp_path), trials=Compute(actors=CPUS, cpus=1), max_failures=0)
+        with pytest.raises(RunFailed, match=r"4 failed, the first with .*data set: expected to be run by a command"):
+            search("ask", asking, POINTS, everything, Told())
+        assert len(test_run.run(test_run.pipeline())) == len(test_run.GRID)
+
     def test_a_trial_that_no_machine_can_hold_is_refused(self):
-        with pytest.raises(UserError, match=r"run\.trials: expected a cluster with at least 3 GPUs, found 0"):
+        with pytest.raises(UserError, match=r"run\.trials: expected a node with at least 3 GPUs, found 1 x 0"):
             connect(SearchRun(trials=Compute(gpus=3)))
 
 

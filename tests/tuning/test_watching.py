@@ -6,7 +6,8 @@ import mlflow
 import pytest
 from rich.console import Console
 
-from pipelines.tracking import open_store, tracked
+from pipelines.run import RunFailed
+from pipelines.tracking import RETRIES, open_store, tracked
 from tuning.watching import Watching
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, in mlflow
@@ -46,3 +47,25 @@ def test_each_trial_is_a_child_run(store):
     assert "never" not in runs[0].data.metrics
     assert client.get_run(tracker.id).info.status == "FINISHED"
     assert "2 of 3 trials, 1 failed" in text.getvalue()
+
+
+def test_trials_go_on_without_mlflow_and_the_end_says_so(store, monkeypatch):
+    monkeypatch.setenv(RETRIES, "0")
+    text, names = io.StringIO(), [f"width {w}" for w in (8, 16, 24)]
+
+    def try_them() -> None:
+        with (
+            tracked("search", "transition"),
+            tracked("nested", "transition") as tracker,
+            Watching(Console(file=text), tracker, frozenset(names), 300) as watching,
+        ):
+            for number, name in enumerate(names):
+                watching.told(f"t{number}", {"name": name}, {"pictures": 100.0})
+                mlflow.set_tracking_uri("http://127.0.0.1:9")
+                watching.ended(f"t{number}", {"name": name}, failed=False)
+
+    with pytest.raises(RunFailed, match=r"run\.tracking_uri: expected MLflow to answer at http://127\.0\.0\.1:9"):
+        try_them()
+    assert "3 of 3 trials" in text.getvalue()
+    assert mlflow.active_run() is None
+    mlflow.set_tracking_uri(store)

@@ -19,7 +19,7 @@ def table(count: int) -> pa.Table:
     return pa.table({"path": [f"{i}.png" for i in range(count)], "row": pa.array(range(count), pa.int64())})
 
 
-def write(folder: Path, vectors: np.ndarray, metric: str = "cosine", shard_rows: int = 100, **described) -> Index:
+def write(folder: Path | str, vectors: np.ndarray, metric: str = "cosine", shard_rows: int = 100, **described) -> Index:
     writer = Writer(folder, vectors.shape[1], str(vectors.dtype), shard_rows)
     items = table(len(vectors))
     for start in range(0, len(vectors), 37):  # pieces that never fill a shard evenly

@@ -69,6 +69,14 @@ class HyperSpec(StudySpec):
         return partial(run, self)
 
     @override
+    def places(self, point: Point) -> tuple[Path, ...]:
+        return self.note(point), self.task(point).folder
+
+    def note(self, point: Point) -> Path:
+        """Return the file in which a trial notes its settings."""
+        return self.trials / f"{digest(point)[:16]}.json"
+
+    @override
     def check(self) -> None:
         self.study.check()
         if "iterations" in self.space:
@@ -122,7 +130,7 @@ class Row:
 def run(spec: HyperSpec, point: Point) -> Iterator[Metrics]:
     """Search all attempts under the settings of a point; yield the share that has succeeded so far."""
     task = spec.task(point)
-    file = spec.trials / f"{digest(point)[:16]}.json"
+    file = spec.note(point)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(point) + "\n", encoding="utf-8")
     for metrics in trial.run({"task": task.model_dump(mode="json")}):

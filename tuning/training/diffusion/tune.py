@@ -125,6 +125,15 @@ class AdversarialTuneSpec(StudySpec):
         return partial(run, self)
 
     @override
+    def places(self, point: Point) -> tuple[Path, ...]:
+        task = self.task(point)
+        return self.note(point), task.folder, task.real
+
+    def note(self, point: Point) -> Path:
+        """Return the file in which a trial notes its settings."""
+        return self.notes / f"{digest(point)[:16]}.json"
+
+    @override
     def phases(self) -> Iterator[dict[str, Judged] | Sampled]:
         yield {"original": self.original()}
         yield {"fine-tuned": self.task(PLAIN)}
@@ -199,7 +208,7 @@ def run(spec: AdversarialTuneSpec, point: Point) -> Iterator[Metrics]:
         yield from judged(Judged.model_validate(point["task"]))
         return
     spec.notes.mkdir(parents=True, exist_ok=True)
-    (spec.notes / f"{digest(point)[:16]}.json").write_text(json.dumps(point) + "\n", encoding="utf-8")
+    spec.note(point).write_text(json.dumps(point) + "\n", encoding="utf-8")
     yield from tried(spec.task(point))
 
 

@@ -1,11 +1,13 @@
 """Where files lie: a disk, or object storage by its URI; and how one is published whole."""
 
+import hashlib
 import os
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -14,6 +16,8 @@ TRIES = 12
 """Of one request, with growing pauses: for a hundred seconds a server may be busy, away or started again."""
 ANSWER_S, CONNECT_S = 30.0, 5.0
 """How long a server may be silent, and how long a connection may take."""
+CHUNK = 2**23
+"""Bytes that are read at a time of a file that may not fit into memory."""
 PUTS_WHOLE = ("s3", "gcs")
 """Where a file that is being written has no name before its end. Moving one there is to copy it."""
 S3_SETTINGS = ("region", "scheme", "endpoint_override")
@@ -38,6 +42,19 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
         return s3(parts.netloc, parts.query, server()), unquote(f"{parts.netloc}{parts.path}").rstrip("/")
     fs, root = pafs.FileSystem.from_uri(uri)
     return fs, root.rstrip("/")
+
+
+def absolute(place: str) -> str:
+    """Return a path or URI as processes that work in other folders understand it."""
+    return place if "://" in place else str(Path(place).absolute())
+
+
+def below(place: str, name: str) -> str:
+    """Return the path or URI of what lies in a folder, which is a path or a URI too."""
+    if "://" not in place:
+        return f"{absolute(place)}/{name}"
+    parts = urlsplit(place)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
 
 def server() -> str:
@@ -99,3 +116,34 @@ def tail(fs: pafs.FileSystem, path: str, size: int) -> pa.Buffer:
     with fs.open_input_file(path) as file:
         file.seek(max(0, file.size() - size))
         return file.read_buffer()
+
+
+@contextmanager
+def copied(fs: pafs.FileSystem, path: str, target: Path) -> Iterator[str]:
+    """Copy a file to this machine and give its SHA-256; it gets its name once the block ends without an error."""
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    seen = hashlib.sha256()
+    try:
+        with aside.open("wb") as file:
+            for chunk in chunks(fs, path):
+                seen.update(chunk)
+                file.write(chunk)
+        yield seen.hexdigest()
+        os.replace(aside, target)  # noqa: PTH105  it says that an older one goes
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def sha256(fs: pafs.FileSystem, path: str) -> str:
+    """Return the SHA-256 of a file."""
+    seen = hashlib.sha256()
+    for chunk in chunks(fs, path):
+        seen.update(chunk)
+    return seen.hexdigest()
+
+
+def chunks(fs: pafs.FileSystem, path: str) -> Iterator[bytes]:
+    """Yield what a file holds, a few MiB at a time; raises `FileNotFoundError`."""
+    with fs.open_input_stream(path) as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
