@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipelines.report import clear, direction, interval
+from pipelines.report import direction, interval
 from stages.metrics import Estimate, proportion_difference
 from tuning.sage import outcomes
 from tuning.sage.latent import Attempt
@@ -15,7 +15,7 @@ from tuning.sage.latents.study import LatentStudySpec
 from tuning.sage.latents.trial import LatentTask, Way
 from tuning.sage.outcomes import Outcome
 from tuning.search import SearchRun
-from tuning.training.table import compared_rows, unclear
+from tuning.training.table import compared_rows, told
 
 
 class SearchedSpec(LatentStudySpec):
@@ -61,16 +61,9 @@ class Searched:
         return {"Latents searched": pd.DataFrame(rows), "Latents searched: changes": changes}
 
     def sentences(self) -> Iterator[str]:
-        """Yield whose failures are clearly found more or less often than those of the control; then what is unclear."""
+        """Return whose failures are clearly found more or less often than the control's; then what is unclear."""
         changes = {pair: self.change(pair) for pair in self.pairs}
-        for (one, other), change in changes.items():
-            if clear(change):
-                more = direction(change, "more", "less")
-                yield (
-                    f"A search finds failures of {one} {more} often than of {other}: {interval(change, '+')} of the "
-                    f"seeds from which neither fails by itself (n={change.n})."
-                )
-        yield from unclear("how often a search finds a failure", changes)
+        return told(changes, found_more, "how often a search finds a failure")
 
     def change(self, pair: tuple[str, str]) -> Estimate:
         """Return the success rate of searches of a model less that of its control, interval paired.
@@ -82,6 +75,15 @@ class Searched:
         rates = [(np.nan, np.nan) if a.natural or b.natural else (a.success, b.success) for a, b in both]
         before, after = np.array(rates, dtype=np.float64).reshape(-1, 2).T
         return proportion_difference(before, after)
+
+
+def found_more(one: str, other: str, change: Estimate) -> str:
+    """Return the sentence on a clear change."""
+    more = direction(change, "more", "less")
+    return (
+        f"A search finds failures of {one} {more} often than of {other}: {interval(change, '+')} of the seeds from "
+        f"which neither fails by itself (n={change.n})."
+    )
 
 
 def done(tasks: Iterable[LatentTask]) -> dict[Attempt, Outcome]:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from pipelines.factorial_answers import FactorialAnswers, Response
-from pipelines.report import clear, direction, interval
+from pipelines.report import direction, interval
 from stages.metrics import Estimate
 from stages.metrics.factorial import combined
-from tuning.training.table import compared_rows, unclear
+from tuning.training.table import compared_rows, told
 
 UNIT = "a standard deviation of a channel's mean"
 
@@ -38,16 +38,9 @@ class Shaken:
         return {f"Seeds shaken: {answers.headline}": pd.DataFrame(rows), f"Seeds shaken, for {UNIT}": changes}
 
     def sentences(self) -> Iterator[str]:
-        """Yield which models clearly lose less, or more, than their controls; then what is unclear."""
+        """Return which models clearly lose less, or more, than their controls; then what is unclear."""
         changes = {pair: self.change(pair) for pair in self.pairs}
-        for (one, other), found in changes.items():
-            if clear(found):
-                more = direction(found, "less", "more")
-                yield (
-                    f"Under shifts of the seed {one} loses {more} than {other}: {interval(found, '+', digits=4)} "
-                    f"of {self.answers.headline} for {UNIT} (n={found.n})."
-                )
-        yield from unclear("what they lose under shifts of the seed", changes)
+        return told(changes, self._loss, "what they lose under shifts of the seed")
 
     def change(self, pair: tuple[str, str]) -> Estimate:
         """Return the slope of a model less that of its control; above 0 it loses less."""
@@ -57,3 +50,10 @@ class Shaken:
 
     def _told(self, response: Response, cell: int) -> str:
         return interval(self.answers.of_cell(response, cell), digits=3)
+
+    def _loss(self, one: str, other: str, found: Estimate) -> str:
+        more = direction(found, "less", "more")
+        return (
+            f"Under shifts of the seed {one} loses {more} than {other}: {interval(found, '+', digits=4)} "
+            f"of {self.answers.headline} for {UNIT} (n={found.n})."
+        )

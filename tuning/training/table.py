@@ -91,7 +91,10 @@ def compared_rows(
     )
 
 
-def unclear(what: str, changes: Mapping[Pair, Estimate]) -> Iterator[str]:
-    """Yield one sentence on the comparisons that say nothing, unless all of them say something."""
+def told(changes: Mapping[Pair, Estimate], sentence: Callable[[str, str, Estimate], str], what: str) -> Iterator[str]:
+    """Yield a sentence on each comparison whose change is clear, then one on those that say nothing, if any."""
+    for (one, other), change in changes.items():
+        if clear(change):
+            yield sentence(one, other, change)
     if alike := sum(not clear(change) for change in changes.values()):
         yield f"In {alike} of {len(changes)} comparisons {what} does not differ clearly; all are in the tables."
