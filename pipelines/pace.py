@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from pipelines import joining
@@ -19,8 +20,13 @@ class Clock:
     """Notes in an actor how long each of its batches took it; not of the first, with which it also warms up."""
 
     def __init__(self, pool: str) -> None:
-        self.place = pool, own_accelerator()
+        self.pool = pool
         self.warm = False
+
+    @cached_property
+    def place(self) -> Place:
+        """Return where this actor works; asked for after the first batch, which nothing should keep waiting."""
+        return self.pool, own_accelerator()
 
     def noted(self, batch: Batch, seconds: float) -> Batch:
         """Return the batch with the seconds that it took, shared among its rows."""
