@@ -113,22 +113,6 @@ def report(
 
 
 @app.command()
-def verify(
-    run: Annotated[str, typer.Argument(help="A run's folder, an output folder, or a store by its folder or URI.")],
-) -> None:
-    """Check that every stored row is there once, as it was published; status 1 where one is not."""
-    from pipelines import verify
-
-    found = asked_of_user(lambda: verify.verify(verify.store_of(run)))
-    for line in (*found.notes, *found.defects):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-    if found.defects:
-        raise typer.Exit(1)
-    said = "none of them damaged" if found.notes else "all as published"
-    console.print(f"{found.rows} rows in {found.files} files, {said}", highlight=False)
-
-
-@app.command()
 def ui(
     output: Annotated[str, typer.Argument(help="The output folder of the runs.")] = "runs",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,

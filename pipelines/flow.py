@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipelines.compute import Compute
 from pipelines.starting import loading
-from pipelines.working_folder import enter
+from pipelines.working_folder import Workplace, enter, workplace
 from stages.base import Batch
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def loaded(paths: Sequence[str], load: Callable[[str], Iterator[pa.Table]], batc
 class Pooled:
     """The actor of a pool: `worker(*given)`, in the folder of the command."""
 
-    def __init__(self, folder: Path, worker: Callable[..., Callable[[pa.Table], pa.Table]], *given: object) -> None:
-        enter(folder)
+    def __init__(self, place: Workplace, worker: Callable[..., Callable[[pa.Table], pa.Table]], *given: object) -> None:
+        place.enter()
         with loading():
             self.worker = worker(*given)
 
@@ -97,7 +97,7 @@ def pooled(
         warnings.filterwarnings("ignore", message="`ray_remote_args(_fn)?` is deprecated")
         return dataset.map_batches(
             Pooled,
-            fn_constructor_args=(Path.cwd(), worker, *arguments),
+            fn_constructor_args=(workplace(), worker, *arguments),
             batch_size=batch_size,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=compute.count),

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import numpy as np
@@ -15,7 +14,7 @@ from typing_extensions import override
 from pipelines.compute import ONE_ACTOR, Compute
 from pipelines.config import UserError
 from pipelines.run import cause
-from pipelines.working_folder import enter
+from pipelines.working_folder import Workplace, workplace
 from stages.base import Batch, Column, Stage
 from stages.lookup import LookupSpec, limit_threads, listed, stacked
 from stages.neighbours import Found, Index, Vectors
@@ -40,8 +39,8 @@ class Mergeable(Protocol):
 class Host:
     """The actor: holds one object, built in the folder of the command, and calls its methods."""
 
-    def __init__(self, folder: Path, kind: Callable[..., object], arguments: Sequence[object]) -> None:
-        enter(folder)
+    def __init__(self, place: Workplace, kind: Callable[..., object], arguments: Sequence[object]) -> None:
+        place.enter()
         self.held = kind(*arguments)
 
     def call(self, method: str, *arguments: object) -> object:
@@ -89,13 +88,14 @@ def hosted(
     import ray
 
     shards = Shards(f"{name}-{uuid.uuid4().hex[:8]}", len(parts))
-    room = {"num_gpus": compute.gpus} if compute.gpus else {"num_cpus": compute.cpus}
+    # Ray would add a CPU to a GPU unless told not to, which nobody counted.
+    room = {"num_gpus": compute.gpus, "num_cpus": 0} if compute.gpus else {"num_cpus": compute.cpus}
     settings = {"namespace": NAMESPACE, "scheduling_strategy": "SPREAD", **room}
     settings |= {"max_restarts": LIVES, "max_task_retries": LIVES}
     actor: Any = ray.remote(Host)
     names = [f"{shards.name}-{number}" for number in range(len(parts))]
-    folder = Path.cwd()
-    hosts = [actor.options(name=n, **settings).remote(folder, kind, p) for n, p in zip(names, parts, strict=True)]
+    place = workplace()
+    hosts = [actor.options(name=n, **settings).remote(place, kind, p) for n, p in zip(names, parts, strict=True)]
     try:
         wait(hosts, name, room)
         yield shards

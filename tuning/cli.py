@@ -34,6 +34,24 @@ ROUNDING, FLIPS = 0.01, 2
 """Another processor rounds differently, so a few pictures of some thousand, or two, may be judged differently."""
 
 
+@cli.app.command(name="verify")
+def verify_run(
+    run: Annotated[
+        str, typer.Argument(help="The folder of a run or a study, an output folder, or a store by its folder or URI.")
+    ],
+) -> None:
+    """Check that every stored row is there once, and every file of a study, as published; status 1 where one is not."""
+    from tuning import verifying
+
+    found = cli.asked_of_user(lambda: verifying.verify(run))
+    for line in (*found.notes, *found.defects):
+        cli.console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if found.defects:
+        raise typer.Exit(1)
+    said = "none of them damaged" if found.notes else "all as published"
+    cli.console.print(f"{found.rows} rows in {found.files} files, {said}", highlight=False)
+
+
 @cli.zoo.command()
 def train(
     names: Trained = None,

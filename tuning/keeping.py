@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tuning.search import Metrics, Point, Trainable
 
 PASSING = ("lock", "on-its-way")
+MANIFESTS, FILES, ROWS = "manifests", "files", "store"
+"""Folders of a place: what counts, what it names, and the rows of the questions that a study asks."""
 CHECKPOINT = "checkpoint.pt"
 """What only the trial itself goes on from."""
 READS, PAUSE_S = 5, 0.5
@@ -58,7 +60,7 @@ class Kept:
         """Raise `UserError` where nothing can be put in the place."""
         try:
             fs, root = filesystem(self.place)
-            put(fs, f"{root}/manifests/.reached", b"")
+            put(fs, f"{root}/{MANIFESTS}/.reached", b"")
         except (OSError, ValueError) as error:
             reason = one_line(error, 300)
             raise UserError(f"run.store: expected to be able to write to {self.place}, found: {reason}") from error
@@ -70,7 +72,7 @@ class Kept:
         made = {path for path in before.made if before.files[path] == files.get(path)}
         for path in [path for path, found in files.items() if before.files.get(path) != found]:
             try:
-                files[path], new = upload(fs, self.output / path, f"{root}/files/{path}")
+                files[path], new = upload(fs, self.output / path, f"{root}/{FILES}/{path}")
             except FileNotFoundError:  # of another trial, which has moved it meanwhile
                 del files[path]
             else:
@@ -78,11 +80,11 @@ class Kept:
         if files == before.files:
             return
         now = Manifest(files=files, made=tuple(sorted(made)))
-        put(fs, f"{root}/manifests/{name}.json", now.model_dump_json(indent=1).encode())
+        put(fs, f"{root}/{MANIFESTS}/{name}.json", now.model_dump_json(indent=1).encode())
         for path in before.made:  # of nobody else, who may go on from it
             if (old := before.files[path]) != files.get(path):
                 with suppress(FileNotFoundError):
-                    fs.delete_file(f"{root}/files/{path}/{old}")
+                    fs.delete_file(f"{root}/{FILES}/{path}/{old}")
 
     def fetch(self, name: str, working: bool = False) -> None:
         """Bring what a trial has published here, whole; what it goes on from only where it is `working` here.
@@ -111,7 +113,7 @@ class Kept:
             if not name.endswith("/"):
                 self.fetch(name)
                 continue
-            selector = pafs.FileSelector(f"{root}/manifests/{name.rstrip('/')}", allow_not_found=True)
+            selector = pafs.FileSelector(f"{root}/{MANIFESTS}/{name.rstrip('/')}", allow_not_found=True)
             for info in fs.get_file_info(selector):
                 if info.base_name.endswith(".json") and not info.base_name.startswith("."):
                     self.fetch(f"{name}{info.base_name.removesuffix('.json')}")
@@ -120,7 +122,7 @@ class Kept:
         """Return what a trial has published; raises `ValueError` for another text."""
         fs, root = filesystem(self.place)
         try:
-            return Manifest.model_validate_json(read(fs, f"{root}/manifests/{name}.json").to_pybytes())
+            return Manifest.model_validate_json(read(fs, f"{root}/{MANIFESTS}/{name}.json").to_pybytes())
         except (FileNotFoundError, NotADirectoryError):
             return Manifest()
         except ValidationError as error:
@@ -156,7 +158,7 @@ class Kept:
             if self._digest(self.output / path) == wanted or (Path(path).name == CHECKPOINT and not working):
                 continue
             (aside / path).parent.mkdir(parents=True, exist_ok=True)
-            with copied(fs, f"{root}/files/{path}/{wanted}", aside / path) as found:
+            with copied(fs, f"{root}/{FILES}/{path}/{wanted}", aside / path) as found:
                 if found != wanted:
                     raise ValueError(
                         f"run.store: expected {path} in {self.place} to have SHA-256 {wanted}, found {found}; "

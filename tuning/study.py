@@ -18,6 +18,7 @@ from pipelines.progress import Watcher
 from pipelines.question import AnyQuestion
 from pipelines.report import write
 from pipelines.run import RunFailed
+from pipelines.working_folder import bringing
 from stages.base import Spec, digest
 from stages.storage import below
 from tuning.keeping import Keeping, Left, named, of_task
@@ -103,7 +104,8 @@ class StudySpec(Spec):
 
 def conduct(study: StudySpec, console: Console) -> tuple["Page", Path]:
     """Work on every task, answer and report; returns the page and its file."""
-    if kept := study.run.kept():
+    kept = study.run.kept()
+    if kept:
         kept.check()
     with ThreadPoolExecutor(1) as beside:
         uri = tracking.address(study.run.tracking_uri, study.run.output)
@@ -118,8 +120,9 @@ def conduct(study: StudySpec, console: Console) -> tuple["Page", Path]:
                 left += sample(study, tasks, console, tracker, left)
             else:
                 left += work(study, tasks, console, tracker, left)
-        for question in study.questions():
-            put(question, console)
+        with bringing(partial(kept.fetch_all, left) if kept else None):
+            for question in study.questions():
+                put(question, console)
         page = study.page()
         report = write(page, study.folder)
         settings = yaml.safe_dump(masked_tree(study.model_dump(mode="json")), sort_keys=False)

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from stages.arrays import Latent
+from stages.models.kept_text import keep_text
 from stages.models.placement import Placement
 from stages.models.preprocess import Picture
 from stages.models.schedules import StepArguments, choose, learns_variance, schedule
@@ -104,6 +105,7 @@ class Stepwise(Generator):
         if (unet := getattr(pipe, "unet", None)) is not None:
             variance, config = pipe.scheduler.config.get("variance_type"), unet.config
             check_outputs(type(pipe).__name__, config.in_channels, config.out_channels or config.in_channels, variance)
+            keep_text(unet)
         self.encode = lru_cache(maxsize=PROMPTS_KEPT)(self._encode)
 
     @abstractmethod

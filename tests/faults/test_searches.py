@@ -10,7 +10,8 @@ from tests.faults.searches import KINDS
 SEARCHES = "tests.faults.searches"
 
 
-@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_search_loses_nothing_with_a_trial_a_node_and_its_driver(tmp_path: Path):
     found = play("all", tmp_path, len(KINDS), SEARCHES)
     assert found["moments"] == dict.fromkeys(KINDS, 1)

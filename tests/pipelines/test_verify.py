@@ -1,7 +1,6 @@
 """What `seedquake verify` finds: each defect is one sentence, and what is whole has none."""
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import cli
 from pipelines.store import MANIFEST, Store
 from pipelines.verify import store_of, verify
-from stages.storage import put, read, write
+from stages.storage import read, write
 from tests import s3
 
 
@@ -137,18 +135,3 @@ def test_a_run_names_its_store(tmp_path: Path):
     assert [store_of(str(place)).root for place in (run, tmp_path / "runs", there)] == [there] * 3
     (run / "spec.yaml").write_text("run: {store: rows}")
     assert store_of(str(run)).uri == "rows"
-
-
-def test_the_command_prints_defects_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    store = Store(str(tmp_path / "store"))
-    store.write("samples", rows("a", "b"))
-    store.seal("samples")
-    monkeypatch.setattr(sys, "argv", ["seedquake", "verify", str(tmp_path)])
-    cli.main()
-    assert capsys.readouterr().out.strip() == "2 rows in 1 files, all as published"
-    (part,) = store.parts("samples")
-    put(store.fs, part.path, b"PAR1")
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 1
-    assert "it was cut or replaced" in capsys.readouterr().out

@@ -16,14 +16,6 @@ from tuning.search import Metrics, Point
 NAME, UNIT = "trained/abc/drawn.safetensors", "trained/abc"
 
 
-@pytest.fixture(params=["disk", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "disk":
-        return str(tmp_path / "kept")
-    port = request.getfixturevalue("s3_port")
-    return s3.uri(s3.bucket(port), port)
-
-
 def leave(output: Path, **files: str) -> Path:
     """Leave files of a trial, __ for each /."""
     for name, text in files.items():

@@ -12,6 +12,8 @@ from pipelines.named_model import NamedModel
 from pipelines.quality import Quality, QualitySpec, refuse_sampler
 from pipelines.question import QuestionSpec
 from pipelines.run import RunSpec
+from stages.storage import below
+from tuning.keeping import ROWS
 from tuning.search import SearchRun
 
 S = TypeVar("S", bound=QuestionSpec)
@@ -51,6 +53,8 @@ def about(settings: QuestionSpec, kind: type[S], name: str, models: Mapping[str,
     """Return the settings of a question about these models, in the output of a study."""
     found = settings.model_dump(mode="json") | {"name": name, **models}
     found["run"] |= run.model_dump(include={"output", "device", "address", "tracking_uri", "experiment"})
+    if run.store and not settings.run.store:
+        found["run"]["store"] = below(run.store, ROWS)
     return kind.model_validate(found)
 
 

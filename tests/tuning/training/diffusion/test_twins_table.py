@@ -3,11 +3,13 @@
 import pytest
 from rich.console import Console
 
+from tests import s3
 from tests.tuning.training.diffusion.test_twins import study
 from tuning.study import conduct
 from tuning.training.diffusion.twins import AdversarialSpec
 from tuning.training.table import Compared
 from tuning.training.trial import trained
+from tuning.verifying import verify
 
 SAMPLERS = [{"name": "DDIM", "sampler": {"scheduler": "ddim", "guidance": 1.0}}]
 QUALITY = {
@@ -42,6 +44,27 @@ def test_twins_are_judged_by_what_they_draw(tmp_path):
     assert (report.parent.parent / f"{spec.name}-quality-{drawn.answers.spec.identity()}" / "report.html").is_file()
     again, _ = conduct(spec, console)
     assert again.sentences == page.sentences
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twins_are_judged_where_no_folder_is_shared(tmp_path, s3_port):
+    """A second machine, on which the same folder is empty, trains and draws nothing, and answers the same."""
+    place, folder = s3.uri(s3.bucket(s3_port), s3_port), tmp_path / "own"
+    run = {"output": str(folder), "store": place, "tracking_uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    folder.mkdir()
+    spec = study(folder, quality=QUALITY, run=run)
+    first, _ = conduct(spec, Console(quiet=True))
+    assert not (folder / "store").exists()
+    kept = verify(place)
+    assert kept.defects == []
+    assert kept.rows > 0
+    folder.rename(tmp_path / "gone")
+    folder.mkdir()
+    second, _ = conduct(spec, Console(quiet=True))
+    assert second.sentences == first.sentences
+    again = verify(place)
+    assert (again.files, again.rows) == (kept.files, kept.rows)
 
 
 @pytest.fixture(scope="module")
