@@ -115,6 +115,11 @@ def attacked(study: "AdversarialSpec") -> tuple[str, str]:
     return PRINTED, study.equal()[1]
 
 
+def against_noisier(study: "AdversarialSpec") -> tuple[str, str]:
+    """Return the training as printed, and as many updates with noisier inputs."""
+    return PRINTED, study.equal()[1].replace("fine-tuned", "noisier inputs")
+
+
 def in_every_step(table: "Compared", study: "DistillationSpec") -> Estimate:
     """Return the largest change of the FID by the attack over steps, against as many plain updates."""
     pair = study.plain()
@@ -162,6 +167,28 @@ CLAIMS = (
         "sampler for which it is largest",
         Range(high=0),
         over_table(attacked, ("IDDPM", "DDIM", "ES", "DPM-Solver++"), 50),
+        twins,
+    ),
+    Claim(
+        "at/not-ancestral-at-fifty",
+        "With 50 calls of the ancestral sampler noisier inputs (ADM-IP) are no worse (one of the paper's exceptions).",
+        PAPER,
+        TWINS,
+        "FID with 50 ancestral calls of the model trained under the printed attack, less that of as many updates with "
+        "noisier inputs",
+        Range(low=0),
+        over_table(against_noisier, ("IDDPM",), 50),
+        twins,
+    ),
+    Claim(
+        "at/not-dpm-at-fifty",
+        "With 50 calls of DPM-Solver plain fine-tuning is no worse (one of the paper's exceptions).",
+        PAPER,
+        TWINS,
+        "FID with 50 calls of DPM-Solver++ of the model trained under the printed attack, less that of as many plain "
+        "updates",
+        Range(low=0),
+        over_table(attacked, ("DPM-Solver++",), 50),
         twins,
     ),
     Claim(

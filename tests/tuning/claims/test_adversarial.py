@@ -27,6 +27,8 @@ def test_the_configs_measure_what_claims_rest_on(claim):
     subject.check()
     study = subject.asked
     assert {*claim_pairs(claim, study)} <= set(study.controls())
+    if claim.config == adversarial.TWINS:
+        assert set(adversarial.against_noisier(study)) <= set(study.models())
     assert 5 in study.quality.nfe or claim.config == adversarial.STUDENTS
     assert CLAIMS[claim.name] is claim
 
@@ -43,5 +45,5 @@ def test_what_a_study_leaves_out_settles_nothing(tmp_path):
         adversarial.TWINS, ["quality=null", "shaken=null", "searched=null", f"run.output={tmp_path}"]
     ).asked
     named = [claim for claim in adversarial.CLAIMS if claim.config == adversarial.TWINS and claim.name != "at/robust"]
-    assert len(named) == 6
+    assert len(named) == 8
     assert all(math.isnan(claim.measure(study).value) for claim in named)

@@ -180,11 +180,12 @@ class DistillationSpec(StudySpec):
     def plan(self) -> Iterator[str]:
         tasks = self.tasks()
         yield f"students   {len(tasks)}; {sum(task.measured.is_file() for task in tasks.values())} are done"
+        width = max(map(len, tasks)) + 1
         for name, student in self.students().items():
             passes = student.perturbation.passes if student.perturbation else 1
             updates = student.perturbation.updates if student.perturbation else 1
             steps = student.loop.steps
-            yield f"{name:<22}{steps:,} minibatches, {steps * updates:,} updates, {steps * passes:,} passes"
+            yield f"{name:<{width}}{steps:,} minibatches, {steps * updates:,} updates, {steps * passes:,} passes"
         cells = len(tasks) * len(self.quality.samplers) * len(self.quality.nfe)
         yield f"drawing    {cells} cells of a table: samplers x calls of every student"
         yield f"trials     {self.run.trials.actors} at a time, {self.run.device}"
