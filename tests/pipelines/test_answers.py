@@ -10,6 +10,7 @@ from pipelines.grid import Grid, Seeds
 from pipelines.prompts import Prompt
 from pipelines.report import Page, html
 from stages.perturbations import Control, RandomDirection, StdShift, UniformMeanShift
+from tests.pages import addresses
 
 SHIFTS = (Control(), *(UniformMeanShift(shift=s) for s in (-0.4, -0.2, 0.2, 0.4)), RandomDirection(rms=0.4))
 METRICS = {"top1_correct": "share", "top5_correct": "share", "label_probability": "mean", "clip_score": "mean"}
@@ -189,4 +190,4 @@ def test_the_page_escapes_what_users_wrote(answers: Answers):
     text = html(page, {})
     for tag in ("<script>", "<b>", "<img>", "<i>"):
         assert tag not in text
-    assert "http" not in text
+    assert addresses(text) == []

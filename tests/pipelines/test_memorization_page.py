@@ -17,6 +17,7 @@ from pipelines.training_set import TrainingSet
 from stages.metrics import Proportion
 from stages.neighbours import Index
 from stages.neighbours.writer import Writer
+from tests.pages import addresses
 from tests.pipelines.made import memorization, save_measured, training_set, units
 from tests.pipelines.test_pairs import near
 from tests.pipelines.test_replication import ONE_PROMPT, stored
@@ -117,7 +118,7 @@ def pixel_index(folder: Path) -> Index:
 def test_the_report_is_whole(asked):
     found, _ = asked
     text = found.report.read_text()
-    assert "http" not in text.replace("http-equiv", "")
+    assert addresses(text) == []
     for name in ("memorised", "pairs", "groups", "scores", "prompts", "ratios"):
         assert f'id="{name}"' in text
         for kind in ("png", "svg"):

@@ -9,6 +9,7 @@ from pipelines.ask import report
 from pipelines.pairs import Pairs
 from pipelines.reproducibility_page import page, verdict
 from pipelines.store import Store
+from tests.pages import addresses
 from tests.pipelines.made import reproducibility, save_measured, save_rows, units
 from tests.pipelines.test_pairs import ONE_PROMPT, OTHER, near, stored
 
@@ -51,7 +52,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory):
 def test_the_report_is_whole(asked):
     folder = asked.report.parent
     text = asked.report.read_text()
-    assert "http" not in text.replace("http-equiv", "")
+    assert addresses(text) == []
     for name in ("curves", "noises", "matrix", "scores", "plane"):
         assert f'id="{name}"' in text
         for kind in ("png", "svg"):

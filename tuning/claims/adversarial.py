@@ -67,7 +67,7 @@ def over_table(pair: "Callable[[AdversarialSpec], tuple[str, str]]", samplers: t
         question = study.table()
         if question is None or calls not in question.spec.nfe:
             return NOTHING
-        table = Compared(question, study.controls())
+        table = Compared(question, [pair(study)])
         known = [name for name in samplers if name in table.answers.sampler_names]
         return largest(table.change(pair(study), name, calls) for name in known)
 

@@ -1,10 +1,13 @@
 """What trained twins draw, judged by the question of quality in the same command."""
 
+import math
+
 import pytest
 from rich.console import Console
 
 from tests import s3
 from tests.tuning.training.diffusion.test_twins import study
+from tuning.claims import adversarial
 from tuning.study import conduct
 from tuning.training.diffusion.twins import AdversarialSpec
 from tuning.training.table import Compared
@@ -93,6 +96,19 @@ def test_nothing_drawn_is_no_number(done):
     assert (table[["1 calls", "2 calls"]] == "-").all(axis=None)
     assert all((change[["1 calls", "2 calls"]] == "-").all(axis=None) for change in changes)
     assert list(drawn.sentences()) == ["In 8 of 8 comparisons the FID differs clearly in no cell."]
+
+
+FIDS = [claim for claim in adversarial.CLAIMS if "FID" in claim.statistic and claim.config == adversarial.TWINS]
+
+
+@pytest.mark.parametrize("claim", FIDS, ids=lambda claim: claim.name)
+def test_claims_compare_twins_that_there_are(done, claim):
+    samplers = [
+        {"name": name, "sampler": {"scheduler": scheduler, "guidance": 1.0}}
+        for name, scheduler in {"IDDPM": "ddpm", "DDIM": "ddim", "DPM-Solver++": "dpmpp"}.items()
+    ]
+    spec = study(done.run.output, quality=QUALITY | {"samplers": samplers, "nfe": [5, 50]})
+    assert math.isnan(claim.measure(spec).value)
 
 
 def test_a_table_names_no_models(tmp_path):
