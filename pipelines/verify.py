@@ -14,6 +14,7 @@ from pipelines.config import one_line
 from pipelines.store import Part, Sealed, Store, failures, keys, name_of, replaces, seal_of
 from stages.storage import read
 
+SETTINGS = "spec.yaml"
 FILES_AT_ONCE = 4
 """Files in memory at a time, of at most some 200 MiB each."""
 
@@ -40,13 +41,29 @@ class Checked:
 
 
 def store_of(run: str) -> Store:
-    """Return the store of a run's folder or of an output folder, or the one that is meant itself."""
-    settings = Path(run) / "spec.yaml"
-    if settings.is_file():
-        where = yaml.safe_load(settings.read_text(encoding="utf-8")).get("run", {}).get("store")
-        return Store(where or str(settings.parent.parent / "store"))
+    """Return the store of a run's folder or of an output folder, or the one that is meant itself.
+
+    Raises `ValueError` for a run without settings.
+    """
+    if (Path(run) / SETTINGS).is_file():
+        return Store(named_store(run) or str(Path(run).parent / "store"))
     inside = Path(run) / "store"
     return Store(str(inside) if inside.is_dir() else run)
+
+
+def named_store(run: str) -> str | None:
+    """Return what the settings in a run's folder say of `run.store`; None where they, or it, are not there."""
+    path = Path(run) / SETTINGS
+    if not path.is_file():
+        return None
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        where: str | None = settings.get("run", {}).get("store")
+    except (yaml.YAMLError, AttributeError):
+        raise ValueError(
+            f"verify: expected the settings of a run in {path}, found another text; name the store instead"
+        ) from None
+    return where
 
 
 def verify(store: Store) -> Verified:

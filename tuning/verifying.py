@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
-import yaml
 from pyarrow import fs as pafs
 
 from pipelines.config import one_line
 from pipelines.store import Store
-from pipelines.verify import FILES_AT_ONCE, Verified, store_of, verify_table
+from pipelines.verify import FILES_AT_ONCE, Verified, named_store, store_of, verify_table
 from pipelines.verify import verify as verify_rows
 from stages.storage import below, filesystem, sha256
 from tuning.keeping import FILES, MANIFESTS, ROWS, Kept
@@ -21,7 +19,7 @@ def verify(run: str) -> Verified:
 
     Raises `ValueError` where nothing is.
     """
-    place = place_of(run)
+    place = named_store(run) or run
     if not (names := list(published(place))):
         return verify_rows(store_of(run))
     found = verified(place, names)
@@ -29,15 +27,6 @@ def verify(run: str) -> Verified:
     for table in rows.tables():
         verify_table(rows, table, found)
     return found
-
-
-def place_of(run: str) -> str:
-    """Return where the trials of a study keep what they leave, by the study's folder; or the place that is meant."""
-    settings = Path(run) / "spec.yaml"
-    if not settings.is_file():
-        return run
-    where: str | None = yaml.safe_load(settings.read_text(encoding="utf-8")).get("run", {}).get("store")
-    return where or run
 
 
 def published(place: str) -> Iterator[str]:

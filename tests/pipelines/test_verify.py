@@ -135,3 +135,10 @@ def test_a_run_names_its_store(tmp_path: Path):
     assert [store_of(str(place)).root for place in (run, tmp_path / "runs", there)] == [there] * 3
     (run / "spec.yaml").write_text("run: {store: rows}")
     assert store_of(str(run)).uri == "rows"
+
+
+@pytest.mark.parametrize("text", ["", "- run", "run: [", "run: 3"])
+def test_settings_that_are_none_are_named(tmp_path: Path, text: str):
+    (tmp_path / "spec.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"expected the settings of a run in .*spec\.yaml, found another text"):
+        store_of(str(tmp_path))

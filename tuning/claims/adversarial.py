@@ -67,9 +67,10 @@ def over_table(pair: "Callable[[AdversarialSpec], tuple[str, str]]", samplers: t
         question = study.table()
         if question is None or calls not in question.spec.nfe:
             return NOTHING
-        table = Compared(question, [pair(study)])
+        compared = pair(study)
+        table = Compared(question, [compared])
         known = [name for name in samplers if name in table.answers.sampler_names]
-        return largest(table.change(pair(study), name, calls) for name in known)
+        return largest(table.change(compared, name, calls) for name in known)
 
     return measure
 
