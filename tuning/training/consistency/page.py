@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.figures import COLOURS, band, sheet
+from pipelines.quality_figures import scaled
 from pipelines.report import Page, Picture, interval
 from tuning.training.consistency.study import DistillationSpec
 from tuning.training.table import Compared
@@ -75,8 +76,8 @@ def curves(drawn: Compared) -> "Figure":
             cells = [c for p, c in answers.cells.items() if (p.model, p.sampler) == (model, number)]
             found: list[Estimate] = [cell.scores["FID"] for cell in cells]
             band(axis, np.array([answers.spec.nfe[c.place.nfe] for c in cells]), found, colour, "-", drawn.names[model])
-        axis.set_xscale("log", base=2)
+        scaled(axis, answers, "FID")
         axis.set_title(samplers[number], fontsize=9, loc="left")
-        axis.set_xlabel("calls", fontsize=8)
+    axes[0].set_ylabel("FID", fontsize=9)
     axes[0].legend(frameon=False, fontsize=7)
     return figure
