@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_ROWS = 12
+DECADE = 10
 
 
 def curves(answers: QualityAnswers, score: str) -> "Figure":
@@ -48,6 +49,8 @@ def curve(answers: QualityAnswers, score: str, model: int, sampler: int) -> tupl
 
 def scaled(axis: "Axes", answers: QualityAnswers, score: str) -> None:
     """Draw the line of real pictures, and set the scales: both logarithmic for distances."""
+    from matplotlib.ticker import LogLocator
+
     real = answers.floor.get(score)
     if real is not None and not math.isnan(real.value):
         axis.axhline(real.value, color=CONTROL, linestyle=":", linewidth=1.2, label="real pictures")
@@ -60,6 +63,8 @@ def scaled(axis: "Axes", answers: QualityAnswers, score: str) -> None:
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter("{x:g}")
+        if max(known) > DECADE * min(known):
+            axis.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # more would write over each other
 
 
 def pictures(answers: QualityAnswers, calls: int, columns: int = 8) -> "Figure | None":
