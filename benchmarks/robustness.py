@@ -75,7 +75,7 @@ def loop_rate(images: int = 96) -> float:
     return float(python(code))
 
 
-def script_rate(images: int = 16) -> float:
+def script_rate(images: int = 48) -> float:
     """Images per second of the usual script: one prompt, one picture, one call of each judge at a time."""
     code = LOADING + (
         "def draw(prompt):\n"
