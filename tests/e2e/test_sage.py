@@ -1,10 +1,12 @@
 """`seedquake sage latent`, `replay` and `atlas`, at a size where some seeds fail for want of steps."""
 
+import shutil
 import sqlite3
 
 import pandas as pd
 import pytest
 
+from tests import s3
 from tests.e2e.commands import seedquake
 
 pytestmark = pytest.mark.e2e
@@ -39,3 +41,23 @@ def test_failures_are_found_and_drawn_again(tmp_path):
     second, _ = seedquake("sage", "latent", "sage_demo", *TINY, cwd=tmp_path)
     assert "4 are done" in second
     assert "of the pictures" not in second
+
+
+@pytest.mark.slow
+def test_a_search_in_a_bucket_is_taken_up_by_a_machine_that_has_nothing(tmp_path, s3_port):
+    place = s3.uri(s3.bucket(s3_port), s3_port)
+    tracking = f"run.tracking_uri=sqlite:///{tmp_path}/mlflow.db"
+    words = ("sage", "latent", "sage_demo", *TINY, f"run.store={place}", tracking)
+    first, _ = seedquake(*words, cwd=tmp_path)
+    (report,) = tmp_path.glob("runs/sage_demo-*/report.html")
+    found = pd.read_parquet(report.parent / "tables" / "attempts.parquet")
+    shutil.rmtree(tmp_path / "runs")
+    seedquake(*words, cwd=tmp_path)
+    again = pd.read_parquet(report.parent / "tables" / "attempts.parquet")
+    pd.testing.assert_frame_equal(again, found)  # with the seconds that each took: none was searched again
+    failure = next((report.parent / "failures").glob("*/failure.json"))
+    replayed, _ = seedquake("replay", str(failure.parent), cwd=tmp_path)
+    assert "same, bit for bit" in replayed
+    seedquake("atlas", str(report.parent), cwd=tmp_path)
+    checked, _ = seedquake("verify", str(report.parent), cwd=tmp_path)
+    assert checked.strip().endswith("all as published")
