@@ -90,6 +90,9 @@ def answer(study: "StudySpec", plan: bool) -> None:
     cli.asked_of_user(study.check)
     for line in cli.asked_of_user(lambda: list(study.plan())):
         cli.console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if place := study.run.store:
+        line = f"store      {place}; what is done there is fetched, and is not in the counts above"
+        cli.console.print(line, highlight=False, soft_wrap=True, markup=False)
     if plan:
         return
     from tuning.study import conduct

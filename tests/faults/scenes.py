@@ -29,6 +29,7 @@ from tests.faults.toys import PoisonSpec, Toys, uninterrupted
 
 ROWS, BATCH, BATCH_S = 32, 4, 0.3
 LIMIT_S = 120
+SPARE_MIB = 1500
 NODE = {"num_cpus": 1, "num_gpus": 1}
 SOON = {"health_check_period_ms": 1000}
 """How Ray finds out that a node is gone: in a third of its usual time."""
@@ -154,22 +155,27 @@ def drive(folder: Path, moments: int) -> None:
         question.sweep()
 
 
-def out_of_memory(folder: Path, spare_mib: int) -> dict[str, object]:
-    """Draw a row that takes memory until Ray, which has so much to spare, ends its process."""
+def out_of_memory(folder: Path, greedy: int) -> dict[str, object]:
+    """Draw rows, so many of which take memory until Ray ends their process: it may give them SPARE_MIB in all."""
     import psutil
 
     memory = psutil.virtual_memory()
     used = memory.total - memory.available
-    threshold = str((used + spare_mib * 2**20) / memory.total)
+    threshold = str((used + SPARE_MIB * 2**20) / memory.total)
     os.environ.update(RAY_memory_usage_threshold=threshold, RAY_memory_monitor_refresh_ms="50")
-    question = toys(folder, 1, devour=(5,), max_failed_share=0.1)
+    count = ROWS // 4 * greedy
+    devour = rng(greedy, "memory").choice(count, size=greedy, replace=False).tolist()
+    question = toys(folder, 1, count, devour=devour, max_failed_share=0.2)
     cluster.connect(question.spec.run, [question.draw.generation])
     question.sweep()
     rows = question.rows()
-    pixel, error, shade = rows.pop(5)
-    assert (pixel, shade) == (None, None)
-    assert rows == {n: row for n, row in uninterrupted(ROWS).items() if n != 5}
-    return {"error": error}
+    errors = []
+    for number in devour:
+        pixel, error, shade = rows.pop(number)
+        assert (pixel, shade) == (None, None)
+        errors.append(error)
+    assert rows == {n: row for n, row in uninterrupted(count).items() if n not in devour}
+    return {"errors": errors}
 
 
 Scene = Callable[[Path, int], Mapping[str, object] | None]
