@@ -160,8 +160,7 @@ def refuse_unwritable(output: str) -> None:
 
 def bytes_per_row(store: Store) -> float:
     """Return the mean stored size of a sample; NaN in an empty store."""
-    data = store.dataset(SAMPLES)
-    rows = data.count_rows() if data else 0
+    rows = sum(data.count_rows() for data in store.scans(SAMPLES))
     return sum(p.size for p in store.parts(SAMPLES)) / rows if rows else float("nan")
 
 

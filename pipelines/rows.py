@@ -1,6 +1,6 @@
 """Which rows of a grid the store holds, and which measures those still lack."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,11 +24,8 @@ WHERE = ["prompt", "seed", "perturbation", "sampler"]
 
 def stored(store: Store, grid: Grid, columns: Sequence[str]) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
     """Yield the row numbers and columns of the stored samples of a grid, a batch at a time, never an image."""
-    data = store.dataset(SAMPLES)
-    if data is None:
-        return
     same = (pads.field("model") == grid.model) & (pads.field("revision") == grid.revision)
-    for batch in data.to_batches(columns=list(dict.fromkeys([*WHERE, *columns])), filter=same):
+    for batch in store.batches(SAMPLES, list(dict.fromkeys([*WHERE, *columns])), same):
         if not len(batch):
             continue
         prompt, seed, perturbation, sampler = (batch[name] for name in WHERE)
@@ -79,8 +76,7 @@ def lacking(store: Store, grid: Grid, measure: Measure) -> set[str]:
 
 def measured_ids(store: Store, measure: Measure) -> set[str]:
     """Return the ids that a measure's table holds."""
-    data = store.dataset(measure.table)
-    return set(data.to_table(columns=["sample_id"])["sample_id"].to_pylist()) if data else set()
+    return {i for batch in store.batches(measure.table, ["sample_id"]) for i in batch["sample_id"].to_pylist()}
 
 
 def images(store: Store, ids: set[str], batch_size: int) -> "Dataset":
@@ -143,13 +139,13 @@ def cube(store: Store, grid: Grid, tables: Mapping[str, Sequence[str]], own: Seq
         for name in own:
             out[name][numbers[fine]] = floats(batch[name])[fine]
     for table, names in tables.items():
-        fill(store.dataset(table), where, {name: out[name] for name in names})
+        fill(store.batches(table, ["sample_id", *names]), where, {name: out[name] for name in names})
     return out | {"drawn": drawn, "failed": failed & ~drawn}
 
 
-def fill(data: pads.Dataset | None, where: dict[str, int], columns: dict[str, np.ndarray]) -> None:
+def fill(measured: Iterable[pa.RecordBatch], where: dict[str, int], columns: dict[str, np.ndarray]) -> None:
     """Write the columns of a measured table to the rows that they belong to."""
-    for batch in data.to_batches(columns=["sample_id", *columns]) if data else ():
+    for batch in measured:
         numbers = np.array([where.get(i, -1) for i in batch["sample_id"].to_pylist()], dtype=np.int64)
         for name, column in columns.items():
             column[numbers[numbers >= 0]] = floats(batch[name])[numbers >= 0]
@@ -166,8 +162,7 @@ def vectors(store: Store, grid: Grid, measure: Measure, column: str) -> np.ndarr
         for sample, number in zip(batch["sample_id"].to_pylist(), numbers.tolist(), strict=True)
     }
     out = np.full((len(grid), 1), np.nan, dtype=np.float32)
-    data = store.dataset(measure.table)
-    for batch in data.to_batches(columns=["sample_id", column]) if data else ():
+    for batch in store.batches(measure.table, ["sample_id", column]):
         numbers = np.array([where.get(i, -1) for i in batch["sample_id"].to_pylist()], dtype=np.int64)
         here = (numbers >= 0) & batch[column].is_valid().to_numpy(zero_copy_only=False)
         if not here.any():
@@ -207,11 +202,10 @@ def some_images(store: Store, grid: Grid, numbers: np.ndarray) -> Batch:
 
 def images_of(store: Store, ids: Sequence[str]) -> dict[str, bytes]:
     """Return the PNG files of these few samples."""
-    data = store.dataset(SAMPLES)
-    if data is None or not ids:
+    rows = store.picked(SAMPLES, ids, ["sample_id", "image", "error"])
+    if rows is None:
         return {}
-    wanted = pc.is_in(pads.field("sample_id"), pa.array(ids)) & pads.field("error").is_null()
-    rows = data.to_table(columns=["sample_id", "image"], filter=wanted)
+    rows = rows.filter(pc.is_null(rows["error"]))
     return {
         i: image["bytes"] for i, image in zip(rows["sample_id"].to_pylist(), rows["image"].to_pylist(), strict=True)
     }

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -11,6 +11,7 @@ from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -23,6 +24,10 @@ MANIFEST = "_manifest.json"
 FOOTER_BYTES, MAX_FOOTER_BYTES = 2**16, 2**26
 AT_ONCE = 16
 """Small files that are read at once: object storage answers one in tens of milliseconds."""
+SCANNED_TOGETHER = 1024
+"""Files of one scan: until it is over Arrow keeps what each said of itself at its end, tens of kilobytes."""
+ROW_GROUP_BYTES = 8 * 2**20
+"""Of a shard, before compression: the least of it that is read. Each group has its lines in the footer."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,33 @@ class Store:
         if not parts:
             return None
         return pads.dataset([p.path for p in parts], filesystem=self.fs, format="parquet")
+
+    def scans(self, table: str) -> Iterator[pads.Dataset]:
+        """Yield the rows of a table in data sets of so many files that their footers fit the memory."""
+        paths = [part.path for part in self.parts(table)]
+        for start in range(0, len(paths), SCANNED_TOGETHER):
+            yield pads.dataset(paths[start : start + SCANNED_TOGETHER], filesystem=self.fs, format="parquet")
+
+    def batches(
+        self, table: str, columns: Sequence[str], where: pads.Expression | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield columns of a table's rows, a batch at a time."""
+        for data in self.scans(table):
+            yield from data.to_batches(columns=[*columns], filter=where)
+
+    def picked(self, table: str, ids: Sequence[str], columns: Sequence[str]) -> pa.Table | None:
+        """Return columns of a few rows; None where there is none. Of files without them, only ids are read."""
+        wanted = pa.array(ids, type=pa.string())
+        here = pc.is_in(pads.field("sample_id"), wanted)
+        holding = {path for batch in self.batches(table, ["__filename"], here) for path in batch[0].to_pylist()}
+        found = []
+        for path in sorted(holding):
+            with pq.ParquetFile(self.fs.open_input_file(path)) as file:
+                for group in range(file.num_row_groups):
+                    if pc.any(pc.is_in(file.read_row_group(group, ["sample_id"])["sample_id"], wanted)).as_py():
+                        rows = file.read_row_group(group, [*columns])
+                        found.append(rows.filter(pc.is_in(rows["sample_id"], wanted)))
+        return pa.concat_tables(found) if found else None
 
     def parts(self, table: str) -> list[Part]:
         """Return the files of a table in order of name, less those that a shard has replaced."""
@@ -146,10 +178,10 @@ class Store:
         names, sink = [p.name for p in group], pa.BufferOutputStream()
         schema = pq.read_schema(group[0].path, filesystem=self.fs)
         metadata = {**(schema.metadata or {}), REPLACES: json.dumps(names).encode()}
+        read = (pq.read_table(p.path, filesystem=self.fs, page_checksum_verification=True) for p in group)
         with writer(sink, schema.with_metadata(metadata)) as shard:
-            for part in group:
-                rows = pq.read_table(part.path, filesystem=self.fs, page_checksum_verification=True).cast(schema)
-                shard.write_table(rows if keep is None else rows.filter(pa.array(keep)))
+            for rows in regrouped(rows.cast(schema) if keep is None else rows.filter(pa.array(keep)) for rows in read):
+                shard.write_table(rows)
         self._publish(f"{self.folder(table)}/shard-{name_of(names)}.parquet", sink.getvalue())
         self._delete(group)
         self._gone |= {part.path for part in group}
@@ -209,6 +241,21 @@ def encoded(rows: pa.Table) -> pa.Buffer:
 def writer(sink: pa.BufferOutputStream, schema: pa.Schema) -> pq.ParquetWriter:
     """Return what writes a Parquet file, each page with its checksum."""
     return pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
+
+
+def regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the same rows in the same order, in tables of about ROW_GROUP_BYTES."""
+    held, size = list[pa.Table](), 0
+    for rows in tables:
+        step = max(1, len(rows) * ROW_GROUP_BYTES // max(1, rows.nbytes))
+        for start in range(0, len(rows), step):
+            held.append(rows.slice(start, step))
+            size += held[-1].nbytes
+            if size >= ROW_GROUP_BYTES:
+                yield pa.concat_tables(held)
+                held, size = [], 0
+    if held:
+        yield pa.concat_tables(held)
 
 
 def seal_of(file: pa.Buffer) -> Sealed:

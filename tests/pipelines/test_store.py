@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 
 from pipelines.store import MANIFEST, Store
+from stages.randomness import rng
 from stages.storage import read, write
 from tests import s3
 
@@ -69,6 +71,45 @@ def test_shards_have_the_stated_size(store: Store):
     store.compact("t", shard_bytes=4 * size)
     assert 2 <= len(store.parts("t")) <= 4
     assert len(ids(store)) == 12
+
+
+def test_a_shard_is_read_in_pieces_that_do_not_depend_on_its_files(store: Store, monkeypatch):
+    """Many small files make few pieces, one large file makes some."""
+    monkeypatch.setattr("pipelines.store.ROW_GROUP_BYTES", 4096)
+    noise = rng(0, "rows").bytes(64 * 512)
+    table = pa.table({"sample_id": [f"{i:03d}" for i in range(512)], "n": [noise[64 * i :][:64] for i in range(512)]})
+    for start in [*range(0, 256, 4), 256]:
+        store.write("t", table[start : start + (4 if start < 256 else 256)])
+    store.compact("t")
+    (shard,) = store.parts("t")
+    with pq.ParquetFile(store.fs.open_input_file(shard.path)) as file:
+        assert file.read().sort_by("sample_id").equals(table)
+        sizes = [file.read_row_group(i).nbytes for i in range(file.num_row_groups)]
+    assert max(sizes) < 2 * 4096
+    assert min(sizes[:-1]) >= 4096
+
+
+def test_many_files_are_scanned_a_few_at_a_time(store: Store, monkeypatch):
+    monkeypatch.setattr("pipelines.store.SCANNED_TOGETHER", 3)
+    for i in range(8):
+        store.write("t", rows(f"x{i}", f"y{i}"))
+    assert len(list(store.scans("t"))) == 3
+    found = [i for batch in store.batches("t", ["sample_id"]) for i in batch["sample_id"].to_pylist()]
+    assert sorted(found) == ids(store)
+    where = pads.field("sample_id") == "y5"
+    assert [batch.to_pylist() for batch in store.batches("t", ["n"], where) if len(batch)] == [[{"n": 2.0}]]
+
+
+def test_few_rows_are_picked_from_files_and_from_shards(store: Store, monkeypatch):
+    monkeypatch.setattr("pipelines.store.ROW_GROUP_BYTES", 1)
+    assert store.picked("t", ["a"], ["sample_id"]) is None
+    for i in range(6):
+        store.write("t", rows(f"x{i}", f"y{i}"))
+    for _ in range(2):
+        found = store.picked("t", ["y1", "x4", "no such"], ["sample_id", "n"]).sort_by("sample_id")
+        assert found.to_pylist() == [{"sample_id": "x4", "n": 2.0}, {"sample_id": "y1", "n": 2.0}]
+        assert store.picked("t", [], ["sample_id"]) is None
+        store.compact("t")
 
 
 def test_a_crash_between_a_shard_and_its_clean_up_leaves_no_row_twice(store: Store):
