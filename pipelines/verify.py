@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from pipelines.config import one_line
-from pipelines.store import Part, Sealed, Store, failures, keys, name_of, replaces, seal_of
+from pipelines.published import Part, Sealed, failures, keys, name_of, replaces, seal_of
+from pipelines.store import Store
 from stages.storage import read
 
 SETTINGS = "spec.yaml"

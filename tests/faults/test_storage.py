@@ -115,7 +115,7 @@ def test_a_full_disk_loses_what_was_being_written_and_no_more(tmp_path: Path, mo
     for moment in range(moments):
         store = Store(str(tmp_path / str(moment)))
         try:
-            with disk_full(int(draw.integers(1_000, 70_000))):
+            with disk_full(int(draw.integers(1_000, 40_000))):
                 fill(store)
         except OSError:
             failed += 1

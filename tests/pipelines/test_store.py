@@ -8,7 +8,8 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.store import MANIFEST, Store
+from pipelines.published import MANIFEST
+from pipelines.store import Store
 from stages.randomness import rng
 from stages.storage import read, write
 from tests import s3
@@ -75,7 +76,7 @@ def test_shards_have_the_stated_size(store: Store):
 
 def test_a_shard_is_read_in_pieces_that_do_not_depend_on_its_files(store: Store, monkeypatch):
     """Many small files make few pieces, one large file makes some."""
-    monkeypatch.setattr("pipelines.store.ROW_GROUP_BYTES", 4096)
+    monkeypatch.setattr("pipelines.published.ROW_GROUP_BYTES", 4096)
     noise = rng(0, "rows").bytes(64 * 512)
     table = pa.table({"sample_id": [f"{i:03d}" for i in range(512)], "n": [noise[64 * i :][:64] for i in range(512)]})
     for start in [*range(0, 256, 4), 256]:
@@ -101,7 +102,7 @@ def test_many_files_are_scanned_a_few_at_a_time(store: Store, monkeypatch):
 
 
 def test_few_rows_are_picked_from_files_and_from_shards(store: Store, monkeypatch):
-    monkeypatch.setattr("pipelines.store.ROW_GROUP_BYTES", 1)
+    monkeypatch.setattr("pipelines.published.ROW_GROUP_BYTES", 1)
     assert store.picked("t", ["a"], ["sample_id"]) is None
     for i in range(6):
         store.write("t", rows(f"x{i}", f"y{i}"))

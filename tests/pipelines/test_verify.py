@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.store import MANIFEST, Store
+from pipelines.published import MANIFEST
+from pipelines.store import Store
 from pipelines.verify import store_of, verify
 from stages.storage import read, write
 from tests import s3
