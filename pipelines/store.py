@@ -86,7 +86,10 @@ class Store:
             yield from data.to_batches(columns=[*columns], filter=where)
 
     def picked(self, table: str, ids: Sequence[str], columns: Sequence[str]) -> pa.Table | None:
-        """Return columns of a few rows; None where there is none. Of files without them, only ids are read."""
+        """Return columns of a few rows, `sample_id` among them; None where there is none.
+
+        Of files without these rows only the ids are read, of the others the row groups that hold one.
+        """
         wanted = pa.array(ids, type=pa.string())
         here = pc.is_in(pads.field("sample_id"), wanted)
         holding = {path for batch in self.batches(table, ["__filename"], here) for path in batch[0].to_pylist()}
