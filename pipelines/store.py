@@ -168,9 +168,11 @@ class Store:
         names, sink = [p.name for p in group], pa.BufferOutputStream()
         schema = pq.read_schema(group[0].path, filesystem=self.fs)
         metadata = {**(schema.metadata or {}), REPLACES: json.dumps(names).encode()}
-        read = (pq.read_table(p.path, filesystem=self.fs, page_checksum_verification=True) for p in group)
+        options = {"filesystem": self.fs, "page_checksum_verification": True}
+        merged = (pq.read_table(part.path, **options).cast(schema) for part in group)
+        kept = merged if keep is None else (rows.filter(pa.array(keep)) for rows in merged)
         with writer(sink, schema.with_metadata(metadata)) as shard:
-            for rows in regrouped(rows.cast(schema) if keep is None else rows.filter(pa.array(keep)) for rows in read):
+            for rows in regrouped(kept):
                 shard.write_table(rows)
         self._publish(f"{self.folder(table)}/shard-{name_of(names)}.parquet", sink.getvalue())
         self._delete(group)

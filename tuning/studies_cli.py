@@ -88,10 +88,10 @@ def tune(config: cli.Config, overrides: cli.Overrides = None, plan: Plan = False
 def answer(study: "StudySpec", plan: bool) -> None:
     """Say what a study does, conduct it and print its answer."""
     cli.asked_of_user(study.check)
-    for line in cli.asked_of_user(lambda: list(study.plan())):
-        cli.console.print(line, highlight=False, soft_wrap=True, markup=False)
+    lines = cli.asked_of_user(lambda: list(study.plan()))
     if place := study.run.store:
-        line = f"store      {place}; what is done there is fetched, and is not in the counts above"
+        lines.append(f"store      {place}; what is done there is fetched, and is not in the counts above")
+    for line in lines:
         cli.console.print(line, highlight=False, soft_wrap=True, markup=False)
     if plan:
         return
