@@ -15,7 +15,8 @@ from stages.models.chunks import chunks
 from stages.models.source import revision
 from stages.models.spec import ModelSpec
 from stages.models.unreadable import first_line
-from stages.perturbations import Unlikeliness, parse, unlikeliness
+from stages.perturbations import parse, unlikeliness_of_each
+from stages.perturbations.unlikeliness import UNKNOWN
 from stages.randomness import rng
 from stages.sampling import SamplerSpec
 from stages.sampling import parse as parse_sampler
@@ -46,9 +47,6 @@ class Request(NamedTuple):
     latent: np.ndarray
     control: np.ndarray
     """The latent before its perturbation."""
-
-
-UNKNOWN = Unlikeliness(np.nan, np.nan, np.nan)
 
 
 class Generate(Stage[GenerateSpec]):
@@ -105,7 +103,8 @@ class Generate(Stage[GenerateSpec]):
         pictures = self._pictures(requests, traces)
         for number in requests.keys() - pictures.keys():
             errors[number] = "the picture has values that are not finite"
-        distances = [unlikeliness(requests[n].latent) if n in requests else UNKNOWN for n in range(len(errors))]
+        known = dict(zip(requests, unlikeliness_of_each([r.latent for r in requests.values()]), strict=True))
+        distances = [known.get(n, UNKNOWN) for n in range(len(errors))]
         mean_z, norm_z, ks_p = np.array(distances, dtype=np.float64).reshape(-1, 3).T
         return {
             "image": objects([pictures.get(n) for n in range(len(errors))]),

@@ -16,7 +16,7 @@ from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
 from stages.models.fetching import fetched
-from stages.models.placement import Placement, place
+from stages.models.placement import Placement, place, settle
 from stages.models.preprocess import Picture, Preprocess
 from stages.models.source import folder
 from stages.models.spec import ModelSpec
@@ -48,7 +48,7 @@ class Classifier:
     def to(self, placement: Placement) -> "Classifier":
         """Move the weights to `placement`."""
         self.placement = placement
-        self.network.to(placement.device, placement.dtype)
+        settle(self.network, placement)
         return self
 
     @torch.inference_mode()

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from stages.models.placement import Placement, place
+from stages.models.placement import Placement, place, settle
 from stages.models.preprocess import Picture, Preprocess
 from stages.models.source import folder
 from stages.models.spec import ModelSpec
@@ -30,7 +30,8 @@ class Clip:
         tokenizer: open_clip.SimpleTokenizer | open_clip.tokenizer.HFTokenizer,
         placement: Placement,
     ) -> None:
-        self.network = network.to(*placement)
+        settle(network, placement)
+        self.network = network
         self.preprocess = preprocess
         self.tokenizer = tokenizer
         self.placement = placement

@@ -14,9 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from stages.arrays import Latent
-from stages.models.kept_text import keep_text
 from stages.models.placement import Placement
 from stages.models.preprocess import Picture
+from stages.models.reuse import both_branches, reuse
 from stages.models.schedules import StepArguments, choose, learns_variance, schedule
 from stages.models.token_space import TokenSpace
 from stages.randomness import rng
@@ -105,12 +105,18 @@ class Stepwise(Generator):
         if (unet := getattr(pipe, "unet", None)) is not None:
             variance, config = pipe.scheduler.config.get("variance_type"), unet.config
             check_outputs(type(pipe).__name__, config.in_channels, config.out_channels or config.in_channels, variance)
-            keep_text(unet)
+            reuse(unet)
         self.encode = lru_cache(maxsize=PROMPTS_KEPT)(self._encode)
 
     @abstractmethod
     def predict(self, x: Latents, t: Time, condition: Condition) -> Output:
         """Return epsilon, v or the flow, and a learned variance: whatever the model's scheduler expects."""
+
+    def predict_branches(self, x: Latents, t: Time, both: Condition) -> tuple[Output, Output]:
+        """Return `predict` of the same rows without and with their prompts, which `both` has in this order."""
+        with both_branches():
+            without, with_prompt = self.predict(torch.cat([x, x]), t, both).chunk(2)
+        return without, with_prompt
 
     @abstractmethod
     def _encode(self, prompt: str | None) -> Condition:

@@ -16,7 +16,7 @@ from stages.models.generator import Generator, Pipe
 from stages.models.glide.files import GLIDE
 from stages.models.glide.generator import GlideGenerator, open_pipe
 from stages.models.pixel_text import DeepFloyd, PixelText, PixelTextPipeline
-from stages.models.placement import Placement, place
+from stages.models.placement import Placement, channels_last, place
 from stages.models.second_stage import FloydSecondStage
 from stages.models.source import Location, locate, stages_of
 from stages.models.spec import ModelSpec
@@ -116,17 +116,12 @@ def _pipeline(where: Location, parts: Mapping[str, object], placement: Placement
         where.place, revision=where.revision, dtype=placement.dtype, use_safetensors=True, **off, **without
     ).to(placement.device)
     pipe.set_progress_bar_config(disable=True)
-    for part in pipe.components.values():
+    for name, part in pipe.components.items():
         if isinstance(part, torch.nn.Module):
             part.requires_grad_(False)  # gradients are taken of inputs only
-            _channels_last(part)
+            if name != "unet" or placement.device.type != "cpu":  # where a small U-Net's group norms would take longer
+                channels_last(part)
     vae = getattr(pipe, "vae", None)
     if vae is not None and placement.dtype == torch.float16 and vae.config.get("force_upcast"):
         vae.to(torch.float32)  # its activations overflow in half precision
     return pipe
-
-
-def _channels_last(part: torch.nn.Module) -> None:
-    """Lay the weights of two-dimensional convolutions out as they are computed fastest; that of video stays."""
-    if all(weight.dim() < 5 for weight in part.parameters()):
-        part.to(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from stages.perturbations.random_direction import RandomDirection
 from stages.perturbations.slerp import Slerp
 from stages.perturbations.spatial_roll import SpatialRoll
 from stages.perturbations.std_shift import MixedShift, StdShift
-from stages.perturbations.unlikeliness import Unlikeliness, unlikeliness
+from stages.perturbations.unlikeliness import Unlikeliness, unlikeliness, unlikeliness_of_each
 
 AnyPerturbation: TypeAlias = Annotated[
     Control
@@ -58,4 +58,5 @@ __all__ = [
     "Unlikeliness",
     "parse",
     "unlikeliness",
+    "unlikeliness_of_each",
 ]

@@ -28,6 +28,14 @@ class Denoiser(Protocol):
 
 
 @runtime_checkable
+class Branching(Denoiser, Protocol):
+    """A network that need not do twice what the branches of guidance have in common."""
+
+    def predict_branches(self, x: Latents, t: Time, both: Condition) -> tuple[Output, Output]:
+        """Return `predict` of the same rows without and with their prompts, which `both` has in this order."""
+
+
+@runtime_checkable
 class Schedule(Protocol):
     """A scheduler whose steps are set."""
 
@@ -89,7 +97,10 @@ def guided(denoiser: Denoiser, conditional: Condition, unconditional: Condition,
     both = {name: torch.cat([unconditional[name], conditional[name]]) for name in conditional}
 
     def predict(x: Latents, t: Time) -> Output:
-        without, with_prompt = denoiser.predict(torch.cat([x, x]), t, both).chunk(2)
+        if isinstance(denoiser, Branching):
+            without, with_prompt = denoiser.predict_branches(x, t, both)
+        else:
+            without, with_prompt = denoiser.predict(torch.cat([x, x]), t, both).chunk(2)
         return guided_mean(without, with_prompt, scale, x.shape[1])
 
     return predict
