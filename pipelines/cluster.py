@@ -24,6 +24,12 @@ NODES_WITHIN_S = 300
 SETTINGS = {"CPU": "cpus", "GPU": "gpus"}
 """What Ray counts -> the setting that reserves it."""
 
+HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
+"""glibc's settings by which an actor keeps the memory of one layer for the next.
+
+Else it gives up to 16 MB at a time back and at once takes them again: 2 % of its time, and of pictures per second.
+"""
+
 
 def connect(run: RunSpec, pipelines: Sequence[Pipeline]) -> None:
     """Start or join Ray and refuse what it can never schedule; raises `UserError`."""
@@ -50,6 +56,8 @@ def start(run: RunSpec, cpus: float) -> None:
         joining.refuse_fleeting(run.output)
         join(address)
         return
+    for name, value in HEAP.items():
+        os.environ.setdefault(name, value)  # Ray's processes have them from this one
     count = max(os.cpu_count() or 1, math.ceil(cpus))
     with without_stderr(), ThreadPoolExecutor(1) as beside:
         beside.submit(import_module, "ray.data")  # Ray mostly waits for its processes

@@ -1,12 +1,13 @@
 """Which Ray is used and how large it may become: what the environment says, and what settings say over it."""
 
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pipelines import joining
-from pipelines.cluster import join, keep_token_private, refuse_impossible
+from pipelines.cluster import HEAP, join, keep_token_private, refuse_impossible, start
 from pipelines.compute import Compute
 from pipelines.config import UserError, load
 from pipelines.pipeline import Pipeline, Step
@@ -125,3 +126,17 @@ def test_what_is_no_running_ray_is_refused_in_one_sentence(wrong: str):
     with pytest.raises(UserError, match=r"run\.address: expected") as refused:
         join(wrong)
     assert ("RAY_API_SERVER_ADDRESS" in str(refused.value)) == wrong.startswith("http")
+
+
+def test_processes_of_a_local_ray_keep_their_heap_unless_told_otherwise(tmp_path, monkeypatch):
+    import ray
+
+    given = {}
+    monkeypatch.setattr(ray, "init", lambda **_: given.update(os.environ))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
+    for name in set(HEAP) - {"MALLOC_ARENA_MAX"}:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    start(RunSpec(output=str(tmp_path)), 1)
+    assert {name: given[name] for name in HEAP} == HEAP | {"MALLOC_ARENA_MAX": "7"}
