@@ -1,8 +1,8 @@
 """How far a latent is from what a standard normal draws."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -37,9 +37,11 @@ def unlikeliness(x: Latent) -> Unlikeliness:
 def unlikeliness_of_each(latents: Sequence[Latent]) -> list[Unlikeliness]:
     """Return how unlikely each latent is: as `unlikeliness`, in a fraction of the time for latents of one shape."""
     found = [UNKNOWN] * len(latents)
-    finite = [number for number, x in enumerate(latents) if np.isfinite(x).all()]
-    for _, same in groupby(sorted(finite, key=lambda n: latents[n].shape), key=lambda n: latents[n].shape):
-        numbers = list(same)
+    alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for number, x in enumerate(latents):
+        if np.isfinite(x).all():
+            alike[x.shape].append(number)
+    for numbers in alike.values():
         for number, measured in zip(numbers, _measured(np.stack([latents[n] for n in numbers])), strict=True):
             found[number] = Unlikeliness(*measured)
     return found

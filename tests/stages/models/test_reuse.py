@@ -10,7 +10,7 @@ from stages.sampling.loop import guided
 from tests.stages.models.tiny import unet
 
 WIDTH = 32
-FEW, MANY = 77, 5  # words beside 64 and 16 queries
+FEW, MANY = 77, 3  # words, beside which 64, 16 and 4 queries are few or many
 
 
 def network(**settings: object):
@@ -40,7 +40,7 @@ def branches(network, without, words, t=500, **told):
     """Ask as guidance does: the same rows without a prompt and with theirs."""
     rows = torch.randn(len(words), 4, 8, 8, generator=torch.Generator().manual_seed(t))
     both = torch.cat([without.expand_as(words), words])
-    return lambda: network(torch.cat([rows, rows]), torch.tensor(t), both, return_dict=False, **told)[0]
+    return network(torch.cat([rows, rows]), torch.tensor(t), both, return_dict=False, **told)[0]
 
 
 def close(a, b):
@@ -53,7 +53,9 @@ def test_it_answers_as_without_over_steps_and_texts(pair, words):
     with torch.inference_mode():
         for prompts in (text(1, words), text(2, words), text(1, words)):
             for t in (900, 500, 100):
-                close(answer(reusing, prompts, t), answer(plain, prompts, t))
+                found, expected = answer(reusing, prompts, t), answer(plain, prompts, t)
+                close(found, expected)
+                assert words == FEW or torch.equal(found, expected)  # few queries alone attend another way
 
 
 @pytest.mark.parametrize("words", [FEW, MANY])
@@ -73,9 +75,9 @@ def test_branches_get_what_they_would_get_apart(settings, words):
     reuse(reusing)
     told = {"class_labels": text(4, 1, 6)[:, 0]} if "class_embed_type" in settings else {}
     with torch.inference_mode():
-        expected = branches(plain, text(3, words, 1), text(1, words, 3), **told)()
+        expected = branches(plain, text(3, words, 1), text(1, words, 3), **told)
         with both_branches():
-            found = branches(reusing, text(3, words, 1), text(1, words, 3), **told)()
+            found = branches(reusing, text(3, words, 1), text(1, words, 3), **told)
     close(found, expected)
     assert not torch.allclose(found[:3], found[3:], atol=1e-3)
 
@@ -119,7 +121,7 @@ def test_what_runs_before_the_text_runs_for_half_of_the_rows(pair):
     for part in parts.values():
         part.register_forward_hook(note)
     with torch.inference_mode(), both_branches():
-        branches(reusing, text(3, rows=1), text(1, rows=3))()
+        branches(reusing, text(3, rows=1), text(1, rows=3))
     assert rows == dict.fromkeys(parts, 3) | {"conv_in": 6, "after the text": 6}  # what conv_in gives is doubled
 
 
@@ -130,7 +132,7 @@ def test_a_network_that_is_told_more_than_the_text_runs_whole():
     rows = []
     told.conv_in.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
     with torch.inference_mode(), both_branches():
-        branches(told, text(3, rows=1), text(1, rows=3), class_labels=torch.arange(6))()
+        branches(told, text(3, rows=1), text(1, rows=3), class_labels=torch.arange(6))
     assert rows == [6]
     assert not told.conv_in._forward_hooks
 
@@ -169,7 +171,7 @@ def test_gradients_pass_through_to_the_text_of_both_branches(pair):
     for network in pair:
         words, without = text(1).requires_grad_(), text(3, rows=1).requires_grad_()
         with both_branches():
-            branches(network, without, words)().square().sum().backward()
+            branches(network, without, words).square().sum().backward()
         slopes.append((words.grad, without.grad))
     for ours, theirs in zip(*slopes, strict=True):
         assert torch.equal(ours, theirs)
@@ -177,7 +179,7 @@ def test_gradients_pass_through_to_the_text_of_both_branches(pair):
 
 
 def test_a_mask_and_training_get_the_layer_as_it_was(pair):
-    mask = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 0, 0]])
+    mask = torch.tensor([[1, 0, 0], [1, 1, 0]])
     with torch.inference_mode():
         masked = [answer(network, text(1), encoder_attention_mask=mask) for network in pair]
         assert torch.equal(*masked)
@@ -205,13 +207,13 @@ def test_a_copy_keeps_for_itself_and_saves_the_same_weights(pair):
     reuse(copy)  # as when a student starts from its teacher
     assert copy.state_dict().keys() == plain.state_dict().keys()
     with torch.inference_mode(), both_branches():
-        found = branches(copy, text(3, rows=1), text(1, rows=3))()
-        close(found, branches(plain, text(3, rows=1), text(1, rows=3))())
+        found = branches(copy, text(3, rows=1), text(1, rows=3))
+        close(found, branches(plain, text(3, rows=1), text(1, rows=3)))
     with torch.no_grad():
         for weight in copy.parameters():
             weight.mul_(1.5)
     with torch.inference_mode():
-        close(answer(reusing, words), answer(plain, words))
+        assert torch.equal(answer(reusing, words), answer(plain, words))
         assert not torch.allclose(answer(copy, words), answer(plain, words))
 
 
